@@ -1,0 +1,226 @@
+"""Every error of this library, one class for each decision a caller can take.
+
+AuthError                         anything below
+├── TransportError                the network or the server is down: try again later, nothing was deleted
+├── InvalidResponse               the peer broke a document (.url, .reason)
+│   └── IssuerMismatch            an issuer is not the one that was expected (.expected, .received)
+├── ErrorResponse                 the peer answered with an OAuth error (.error, .error_description, .error_uri)
+│   ├── AuthorizationErrorResponse    RFC 6749 section 4.1.2.1: for example the person said no
+│   ├── TokenErrorResponse            RFC 6749 section 5.2
+│   └── RegistrationErrorResponse     RFC 7591 section 3.2.2
+├── PolicyError                   refused for safety, before anything was sent
+├── LoginRequired                 a person has to log in, and this call may not ask (.resource, .scopes)
+├── LoginNotNeeded                the server asks for no login
+├── LoginTimeout                  the person did not finish in time
+├── RegistrationRequired          the server offers no way to register: give a client id (.issuer)
+├── RedirectPortTaken             the redirect URI's port is in use (.port)
+└── StorageError                  stored credentials can't be read or written
+    ├── StorageLocked             the keychain is locked, or the person refused to open it
+    └── StorageUnavailable        there is no keychain here, or it doesn't answer
+
+Messages never hold a token, code, state, secret or response body. Words of a server are attributes; where a message quotes
+them they are shortened and stripped of control and direction-changing characters.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "AuthError",
+    "AuthorizationErrorResponse",
+    "ErrorResponse",
+    "InvalidResponse",
+    "IssuerMismatch",
+    "LoginNotNeeded",
+    "LoginRequired",
+    "LoginTimeout",
+    "PolicyError",
+    "RedirectPortTaken",
+    "RegistrationErrorResponse",
+    "RegistrationRequired",
+    "StorageError",
+    "StorageLocked",
+    "StorageUnavailable",
+    "TokenErrorResponse",
+    "TransportError",
+    "printable",
+]
+
+
+def printable(text: str, limit: int = 300) -> str:
+    """`text` fit to be shown: at most `limit` characters, none of which controls a terminal or the direction of text."""
+    shown = text[: limit + 1]
+    # Cc: terminal escapes. Cf: bidirectional overrides, zero-width characters. Cs, Co, Cn: nothing a person could read.
+    cleaned = "".join(
+        " " if c in "\t\r\n" or unicodedata.category(c) in ("Zl", "Zp") else c
+        for c in shown
+        if c in "\t\r\n" or not unicodedata.category(c).startswith("C")
+    )
+    return cleaned if len(text) <= limit else cleaned[: limit - 1] + "…"
+
+
+class AuthError(Exception):
+    """The base of every error this library raises on purpose."""
+
+
+class TransportError(AuthError):
+    """The network or a server failed in a way that may pass. Stored credentials were kept; try again.
+
+    `retry_after` is the wait that the server asked for, in seconds, or None.
+    """
+
+    def __init__(self, message: str, *, url: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.url = url
+        self.retry_after = retry_after
+
+
+class InvalidResponse(AuthError):
+    """A peer's answer breaks the document that governs it. `url` says whose answer, `reason` what is wrong with it."""
+
+    def __init__(self, reason: str, *, url: str) -> None:
+        self.reason = printable(reason)
+        self.url = printable(url)
+        super().__init__(f"{self.url}: {self.reason}")
+
+
+class IssuerMismatch(InvalidResponse):
+    """An issuer is not, character for character, the one that was expected (RFC 8414 section 3.3, RFC 9207 section 2.4)."""
+
+    def __init__(self, *, expected: str, received: str | None, url: str, reason: str | None = None) -> None:
+        self.expected = printable(expected)
+        self.received = None if received is None else printable(received)
+        said = "named no issuer" if received is None else f"named the issuer {self.received!r}"
+        super().__init__(reason or f"{said}, expected was {self.expected!r}", url=url)
+
+
+class ErrorResponse(AuthError):
+    """A peer answered with an OAuth error. The attributes are the fields of the answer, cleaned for display."""
+
+    action = "The server refused the request"
+
+    def __init__(
+        self,
+        error: str,
+        *,
+        error_description: str | None = None,
+        error_uri: str | None = None,
+        status_code: int | None = None,
+        url: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.error = printable(error, 100)
+        self.error_description = None if error_description is None else printable(error_description)
+        self.error_uri = None if error_uri is None else printable(error_uri)
+        self.status_code = status_code
+        self.url = None if url is None else printable(url)
+        self.hint = hint
+        message = f"{self.action}: {self.error}"
+        if self.error_description:
+            message += f" ({self.error_description})"
+        if self.url:
+            message += f" [{self.url}]"
+        if hint:
+            message += f". {hint}"
+        super().__init__(message)
+
+
+class AuthorizationErrorResponse(ErrorResponse):
+    """The authorization server sent the browser back with an error (RFC 6749 section 4.1.2.1)."""
+
+    action = "The authorization server refused the login"
+
+
+class TokenErrorResponse(ErrorResponse):
+    """The token endpoint answered with an error (RFC 6749 section 5.2).
+
+    `ends_session` says whether the refresh token or code that was sent is definitely dead (`invalid_grant` or a provider's
+    named equivalent); any other error leaves it alive.
+    """
+
+    action = "The token endpoint refused the request"
+
+    def __init__(
+        self,
+        error: str,
+        *,
+        error_description: str | None = None,
+        error_uri: str | None = None,
+        status_code: int | None = None,
+        url: str | None = None,
+        hint: str | None = None,
+        ends_session: bool = False,
+    ) -> None:
+        super().__init__(
+            error,
+            error_description=error_description,
+            error_uri=error_uri,
+            status_code=status_code,
+            url=url,
+            hint=hint,
+        )
+        self.ends_session = ends_session
+
+
+class RegistrationErrorResponse(ErrorResponse):
+    """The registration endpoint refused this client (RFC 7591 section 3.2.2)."""
+
+    action = "The authorization server refused to register this client"
+
+
+class PolicyError(AuthError):
+    """Refused for safety: an address, scheme or redirect that a login must not follow."""
+
+
+class LoginRequired(AuthError):
+    """A person has to log in, and this call was not allowed to ask one."""
+
+    def __init__(self, message: str, *, resource: str, scopes: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.resource = resource
+        self.scopes = tuple(scopes)
+
+
+class LoginNotNeeded(AuthError):
+    """The server answers without a login and names no authorization server."""
+
+
+class LoginTimeout(AuthError):
+    """The person did not finish the login within its time limit. `seconds` is that limit."""
+
+    def __init__(self, message: str, *, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class RegistrationRequired(AuthError):
+    """The authorization server offers no way to register: a client id from its operator is needed."""
+
+    def __init__(self, message: str, *, issuer: str) -> None:
+        super().__init__(message)
+        self.issuer = printable(issuer)
+
+
+class RedirectPortTaken(AuthError):
+    """The port of the redirect URI is in use by another program."""
+
+    def __init__(self, message: str, *, port: int) -> None:
+        super().__init__(message)
+        self.port = port
+
+
+class StorageError(AuthError):
+    """Stored credentials can't be read or written."""
+
+
+class StorageLocked(StorageError):
+    """The keychain is locked, or the person refused to open it."""
+
+
+class StorageUnavailable(StorageError):
+    """There is no keychain on this machine, or it doesn't answer."""
