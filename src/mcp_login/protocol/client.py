@@ -1,0 +1,30 @@
+"""What an authorization server knows this client by (RFC 7591 section 3.2.1). Standard library only: the warm path loads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = ["ClientInformation", "RegistrationMechanism", "TokenEndpointAuthMethod"]
+
+#: How the client came to be known, in the order of preference of the specification (client registration).
+RegistrationMechanism = Literal["pre_registered", "metadata_document", "dynamic"]
+
+#: RFC 7591 section 2, as far as this library speaks them.
+TokenEndpointAuthMethod = Literal["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInformation:
+    """A client at one issuer. It is never offered to another (specification, "Authorization Server Binding")."""
+
+    issuer: str
+    client_id: str
+    mechanism: RegistrationMechanism
+    client_secret: str | None = field(default=None, repr=False)
+    #: Seconds since the epoch; None: the secret doesn't expire.
+    client_secret_expires_at: float | None = None
+    #: Already chosen from what the server's metadata allows and what the registration returned.
+    token_endpoint_auth_method: TokenEndpointAuthMethod = "none"  # noqa: S105 - the name of a method
+    #: The redirect URI that was registered; None where the client was registered elsewhere.
+    redirect_uri: str | None = None

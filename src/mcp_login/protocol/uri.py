@@ -1,0 +1,192 @@
+"""URIs of servers and resources: canonical form, origin, containment (RFC 3986, RFC 8707 section 2).
+
+Standard library only: the warm path loads it. URLs are cut by the pattern of RFC 3986 appendix B and stay verbatim
+otherwise: `urllib.parse.urlsplit` removes line ends and tabs in silence, and forgets an empty query or fragment.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from mcp_login.errors import PolicyError, printable
+
+__all__ = ["canonical_resource", "is_loopback_url", "is_within", "origin", "require_secure"]
+
+
+class _Parts(NamedTuple):
+    scheme: str  # lower case
+    host: str  # lower case, an IPv6 address in brackets
+    port: int | None  # None: the scheme's default
+    path: str
+    query: str  # with its "?", or empty
+    fragment: str  # with its "#", or empty
+
+    @property
+    def origin(self) -> str:
+        return f"{self.scheme}://{self.host}" if self.port is None else f"{self.scheme}://{self.host}:{self.port}"
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# RFC 3986 appendix B, for URIs with an authority.
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?")
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)(?::([0-9]{0,5}))?")
+# Space, controls, backslash (browsers read it as a slash) and all beyond ASCII: parsers disagree about them.
+_UNSAFE = re.compile(r"[^\x21-\x5b\x5d-\x7e]")
+_LOOPBACK_IPV4 = re.compile(r"127(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}")
+# The one encoding of ::1 that people write, and its long form.
+_LOOPBACK_IPV6 = re.compile(r"\[(?:::0{0,3}1|(?:0{1,4}:){7}0{0,3}1)\]")
+_SLASHES = re.compile(r"[/\\]")
+
+# An encoded dot can itself be encoded. Nobody encodes a path more often than this in good faith.
+_MAX_DECODINGS = 4
+
+
+def canonical_resource(url: str, *, allow_http: bool = False) -> str:
+    """The canonical URI of the server at `url`: what is sent as `resource` where the server names none itself.
+
+    Scheme and host in lower case, without the default port and without a lone "/". Path and query stay as they are.
+    `allow_http` permits plain http to hosts other than loopback. Raises `PolicyError` for a URL that can't be one: a
+    scheme other than http and https, a fragment, user information, dot segments, spaces, control characters,
+    backslashes or characters beyond ASCII. Implements RFC 8707 section 2 and "Canonical Server URI" of the MCP
+    specification.
+    """
+    parts = _parse(url, "server URL")
+    if parts.fragment:
+        raise PolicyError(f"The server URL {_shown(url)!r} has a fragment. Give it without '#' and what follows.")
+    if _climbs(parts.path) or "." in parts.path.split("/"):
+        raise PolicyError(f"The path of the server URL {_shown(url)!r} has '.' or '..' segments. Give it without them.")
+    _require_secure(parts, url, what="server URL", allow_loopback=True, allow_http=allow_http)
+    path = "" if parts.path == "/" and not parts.query else parts.path
+    return parts.origin + path + parts.query
+
+
+def origin(url: str) -> str:
+    """The origin of `url`, "https://host[:port]": lower case, without the default port (RFC 6454 section 4).
+
+    Raises `PolicyError` where `url` is not an http or https URL with a host.
+    """
+    return _parse(url, "URL").origin
+
+
+def is_loopback_url(url: str) -> bool:
+    """Whether the host of `url` is this machine: 127.0.0.0/8, ::1, localhost, *.localhost (RFC 6761 section 6.3)."""
+    parts = _try_parse(url)
+    return parts is not None and _is_loopback(parts.host)
+
+
+def is_within(url: str, resource: str) -> bool:
+    """Whether a request to `url` stays inside `resource`, and so may carry its token.
+
+    It does if the origin is the same and the path is equal to the resource's, or below it by whole segments; a
+    resource without a path, or with the path "/", is the whole origin. A trailing slash of the resource and its query
+    don't count. False for a path with dot segments, in whatever encoding: which resource it names depends on who
+    resolves it.
+    """
+    target, boundary = _try_parse(url), _try_parse(resource)
+    if target is None or boundary is None or target.origin != boundary.origin:
+        return False
+    if _climbs(target.path):
+        return False
+    wanted = boundary.path.removesuffix("/")
+    if not wanted or target.path == wanted or target.path.startswith(wanted + "/"):
+        return True
+    return _same_segments(target.path, wanted)
+
+
+def require_secure(url: str, *, what: str, allow_loopback: bool, allow_http: bool = False) -> None:
+    """Raise `PolicyError` unless `url` is https.
+
+    `allow_loopback` permits http to loopback, `allow_http` permits it to any host. `what` names the URL in the message
+    ("token endpoint"). A URL with user information, or one that parsers could read in two ways, is refused as well.
+    Implements "Communication Security" of the MCP specification.
+    """
+    _require_secure(_parse(url, what), url, what=what, allow_loopback=allow_loopback, allow_http=allow_http)
+
+
+def _require_secure(parts: _Parts, url: str, *, what: str, allow_loopback: bool, allow_http: bool) -> None:
+    if parts.scheme == "https" or allow_http or (allow_loopback and _is_loopback(parts.host)):
+        return
+    raise PolicyError(
+        f"The {what} {_shown(url)!r} is not https, so what is sent there can be read on the way. Use its https address."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    return (
+        host == "localhost"
+        or host.endswith(".localhost")
+        or _LOOPBACK_IPV4.fullmatch(host) is not None
+        or _LOOPBACK_IPV6.fullmatch(host) is not None
+    )
+
+
+def _try_parse(url: str) -> _Parts | None:
+    try:
+        return _parse(url, "URL")
+    except PolicyError:
+        return None
+
+
+def _parse(url: str, what: str) -> _Parts:
+    if _UNSAFE.search(url):
+        raise PolicyError(
+            f"The {what} {_shown(url)!r} has a space, a backslash, a control character or one beyond ASCII. "
+            "Percent-encode it, and write an international host name in its xn-- form."
+        )
+    match = _URI.fullmatch(url)
+    if match is None or match[1].lower() not in _DEFAULT_PORTS:
+        raise PolicyError(
+            f"The {what} {_shown(url)!r} is not a URL that starts with https:// (or http:// on this machine)."
+        )
+    if "@" in match[2]:
+        # The password of a URL would end up in logs, and a name before the host misleads readers about the host.
+        raise PolicyError(
+            f"The {what} {_shown(url)!r} has user information and an '@' before its host. Leave them out."
+        )
+    authority = _HOST_AND_PORT.fullmatch(match[2])
+    if authority is None:
+        raise PolicyError(f"The {what} {_shown(url)!r} has no host, or one that can't be read. Check its spelling.")
+    scheme = match[1].lower()
+    port = int(authority[2]) if authority[2] else _DEFAULT_PORTS[scheme]
+    if not 0 < port < 65536:
+        raise PolicyError(f"The {what} {_shown(url)!r} has a port that doesn't exist. Check its spelling.")
+    return _Parts(
+        scheme=scheme,
+        host=authority[1].lower(),
+        port=None if port == _DEFAULT_PORTS[scheme] else port,
+        path=match[3],
+        query=match[4] or "",
+        fragment=match[5] or "",
+    )
+
+
+def _climbs(path: str) -> bool:
+    """Whether `path` has, in any encoding, a segment that some server takes for ".."."""
+    if "%" not in path and ".." not in path:
+        return False
+    for _ in range(_MAX_DECODINGS):
+        # "..;x" is ".." for servers that know path parameters.
+        if any(segment.partition(";")[0] == ".." for segment in _SLASHES.split(path)):
+            return True
+        decoded = unquote(path)
+        if decoded == path:
+            return False
+        path = decoded
+    return True
+
+
+def _same_segments(path: str, wanted: str) -> bool:
+    """Whether `wanted` is `path` or an ancestor of it in another spelling (RFC 3986 section 6.2.2)."""
+    if "%" not in path and "%" not in wanted:
+        return False
+    ours, theirs = wanted.split("/"), path.split("/")
+    return len(ours) <= len(theirs) and all(unquote(a) == unquote(b) for a, b in zip(ours, theirs, strict=False))
+
+
+def _shown(url: str) -> str:
+    """`url` fit for a message: without query, fragment and anything before an "@", any of which may hold a secret."""
+    shown = re.split(r"[?#]", url, maxsplit=1)[0]
+    return printable(shown if "@" not in shown else "…@" + shown.rpartition("@")[2], 200)
