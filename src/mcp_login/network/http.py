@@ -1,0 +1,256 @@
+"""Requests to strangers: one exchange, bounded in time and size, to addresses that the policy allows.
+
+All OAuth traffic of this library goes through `HttpClient`, never through the caller's MCP client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import httpx
+
+from mcp_login.errors import PolicyError, TransportError
+from mcp_login.protocol.message import HttpRequest, HttpResponse
+
+from .body import ACCEPTED_ENCODING, BoundedBody
+from .failure import Route, host_of, transport_error, wire_errors
+from .policy import AddressSpace, NetworkPolicy, address_space
+from .proxy import proxy_for
+from .transport import CheckedTransport, default_ssl_context, resolve
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["HttpClient"]
+
+_MAX_REDIRECTS = 3
+_REDIRECTS = (301, 302, 303, 307, 308)
+#: Headers that make a request one with a secret: such a request is never sent a second time to another URL.
+_SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
+
+
+#: Sends one request and gives the answer, its body not yet read.
+_Channel = Callable[[HttpRequest, httpx.URL], Awaitable[httpx.Response]]
+
+
+class HttpClient:
+    """Sends requests to servers that nobody vouches for.
+
+    `policy` says which URLs and addresses may be reached. `factory` makes a client of the caller's (httpx or httpx2),
+    used instead of our own transport; its redirects and `auth` are not used, and addresses are judged by URL only.
+    `deadline` is the time limit in seconds of a whole exchange: name resolution, connection, redirects and body.
+    `max_bytes` bounds the body on the wire and decompressed.
+
+    Use it on one asyncio event loop. The operating system's trust store, SSL_CERT_FILE, SSL_CERT_DIR and the proxy
+    variables count, except with a `factory`. No cookie is kept.
+    """
+
+    def __init__(
+        self,
+        policy: NetworkPolicy | None = None,
+        factory: Callable[[], httpx.AsyncClient] | None = None,
+        deadline: float = 20.0,
+        max_bytes: int = 1 << 20,
+    ) -> None:
+        self._policy = policy or NetworkPolicy()
+        self._factory = factory
+        self._deadline = deadline
+        self._max_bytes = max_bytes
+        self._client: httpx.AsyncClient | None = None
+        self._ssl_context: ssl.SSLContext | None = None
+        self._spaces: dict[tuple[str, int | None], AddressSpace] = {}
+
+    async def send(
+        self,
+        request: HttpRequest,
+        *,
+        floor: AddressSpace = AddressSpace.LOOPBACK,
+        follow_redirects: bool = False,
+    ) -> HttpResponse:
+        """Send `request` and read the answer whole.
+
+        `floor` is the address space of the server that led to this URL; the default is for URLs that a person gave.
+        With `follow_redirects` a GET without body and secrets follows at most three redirects within its origin; in
+        every other case the 3xx answer is returned as it is.
+
+        Raises `TransportError` (DNS, refused, TLS, reset, time-out), `PolicyError` (before anything was sent) and
+        `InvalidResponse` (too large, or not in the encoding it declares).
+        """
+        ambient = sys.exception()
+        url = self._checked(request.url, floor)
+        proxy = None if self._factory is not None else proxy_for(str(url))
+        route = Route(_without_query(url), None if proxy is None else host_of(proxy))
+        limit = asyncio.timeout(self._deadline)
+        try:
+            async with limit, self._channel(url, proxy, floor) as channel:
+                return await self._exchange(channel, request, url, follow_redirects and _may_be_repeated(request))
+        except wire_errors() as error:
+            if limit.expired():
+                raise self._too_slow(route) from None
+            raise transport_error(error, route, ambient=ambient) from None
+
+    async def space_of(self, url: str) -> AddressSpace:
+        """The space of the address that our first request to the origin of `url` reached.
+
+        If there was none, or through a proxy or a caller's client, the name tells: the least private of its addresses,
+        and PUBLIC, the strictest, where only a proxy or the caller's client can resolve it.
+
+        Raises `TransportError` if the name can't be resolved, and `PolicyError` for a URL that would not be requested.
+        """
+        parsed = self._checked(url, AddressSpace.LOOPBACK)
+        known = self._spaces.get(_place(parsed))
+        if known is not None:
+            return known
+        elsewhere = self._factory is not None or proxy_for(str(parsed)) is not None
+        ambient = sys.exception()
+        route = Route(_without_query(parsed))
+        limit = asyncio.timeout(self._deadline)
+        try:
+            async with limit:
+                addresses = await resolve(parsed.raw_host.decode("ascii"), parsed.port or 0)
+        except OSError as error:
+            if elsewhere:
+                return AddressSpace.PUBLIC
+            if limit.expired():
+                raise self._too_slow(route) from None
+            raise transport_error(error, route, ambient=ambient) from None
+        return min(map(address_space, addresses))
+
+    async def aclose(self) -> None:
+        """Close the caller's client, if one was made. Requests after that make a new one."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    def _checked(self, url: str, floor: AddressSpace) -> httpx.URL:
+        """`url`, judged both as it was given and as httpx will request it."""
+        self._policy.check_url(url, floor=floor)
+        try:
+            parsed = httpx.URL(url).copy_with(fragment=None)
+        except (httpx.InvalidURL, ValueError):
+            raise PolicyError(f"The URL of {host_of(url)} is not one that can be requested. Correct it.") from None
+        self._policy.check_url(str(parsed), floor=floor)
+        return parsed
+
+    @asynccontextmanager
+    async def _channel(self, url: httpx.URL, proxy: str | None, floor: AddressSpace) -> AsyncIterator[_Channel]:
+        if self._factory is not None:
+            yield self._send_by_callers_client
+            return
+        async with self._transport(url, proxy, floor) as transport:
+
+            async def send(request: HttpRequest, target: httpx.URL) -> httpx.Response:
+                headers = {"user-agent": _user_agent(), "accept": "*/*", "accept-encoding": ACCEPTED_ENCODING}
+                headers |= {name.lower(): value for name, value in request.headers.items()}
+                built = httpx.Request(request.method, target, headers=headers, content=request.body)
+                return await transport.handle_async_request(built)
+
+            yield send
+
+    def _transport(self, url: httpx.URL, proxy: str | None, floor: AddressSpace) -> CheckedTransport:
+        def reached(space: AddressSpace) -> None:
+            # The first one counts: a name that later resolves elsewhere must not loosen what it may lead to.
+            self._spaces.setdefault(_place(url), space)
+
+        return CheckedTransport(
+            str(url),
+            policy=self._policy,
+            floor=floor,
+            ssl_context=self._trust() if "https" in (url.scheme, (proxy or "").partition(":")[0].lower()) else None,
+            reached=reached,
+            proxy=proxy,
+        )
+
+    def _trust(self) -> ssl.SSLContext:
+        if self._ssl_context is None:
+            self._ssl_context = default_ssl_context()
+        return self._ssl_context
+
+    async def _send_by_callers_client(self, request: HttpRequest, target: httpx.URL) -> httpx.Response:
+        if self._client is None:
+            assert self._factory is not None  # noqa: S101 - this channel is chosen only then
+            self._client = self._factory()
+        headers = {"accept-encoding": ACCEPTED_ENCODING, **request.headers}
+        # As text: the client may be httpx2's, whose URL type is another.
+        built = self._client.build_request(request.method, str(target), headers=headers, content=request.body)
+        # auth=None: the client may be one whose `auth` is this very library.
+        return await self._client.send(built, stream=True, auth=None, follow_redirects=False)
+
+    async def _exchange(self, channel: _Channel, request: HttpRequest, url: httpx.URL, follow: bool) -> HttpResponse:
+        # The caller's own spelling, not httpx's: URLs are compared character for character.
+        response = replace(await self._answer(channel, request, url), url=request.url)
+        for _ in range(_MAX_REDIRECTS if follow else 0):
+            target = _redirect_target(response, url)
+            if target is None:
+                break
+            url = target
+            response = await self._answer(channel, request, url)
+        return response
+
+    async def _answer(self, channel: _Channel, request: HttpRequest, url: httpx.URL) -> HttpResponse:
+        response = await channel(request, url)
+        try:
+            body = await self._read(response, _without_query(url))
+        finally:
+            await response.aclose()
+        headers = tuple((name.lower(), value) for name, value in response.headers.multi_items())
+        return HttpResponse(status=response.status_code, url=str(url), headers=headers, body=body)
+
+    async def _read(self, response: httpx.Response, url: str) -> bytes:
+        if response.is_stream_consumed:
+            # Transports for tests give answers that are read and decoded already.
+            whole = BoundedBody(encoding=None, limit=self._max_bytes, url=url)
+            whole.feed(response.content)
+            return whole.whole()
+        body = BoundedBody(encoding=response.headers.get("content-encoding"), limit=self._max_bytes, url=url)
+        body.announce(response.headers.get("content-length"))
+        async for part in response.aiter_raw():
+            body.feed(part)
+        return body.whole()
+
+    def _too_slow(self, route: Route) -> TransportError:
+        return TransportError(
+            f"{route.host} did not answer in full within {self._deadline:g} seconds. Check the network and that the "
+            "server is up, then try again.",
+            url=route.url,
+        )
+
+
+def _without_query(url: httpx.URL) -> str:
+    """`url` for error messages: the query of a server's URL may hold a person's API key."""
+    return str(url).partition("?")[0]
+
+
+def _place(url: httpx.URL) -> tuple[str, int | None]:
+    return url.raw_host.decode("ascii").rstrip("."), url.port or (443 if url.scheme == "https" else 80)
+
+
+def _user_agent() -> str:
+    try:
+        return f"mcp-login/{metadata.version('mcp-login')}"
+    except metadata.PackageNotFoundError:
+        return "mcp-login"
+
+
+def _may_be_repeated(request: HttpRequest) -> bool:
+    secret = request.secrets or any(name.lower() in _SECRET_HEADERS for name in request.headers)
+    return request.method == "GET" and request.body is None and not secret
+
+
+def _redirect_target(response: HttpResponse, url: httpx.URL) -> httpx.URL | None:
+    """Where a redirect within the origin leads, or None if this is none."""
+    location = response.header("location")
+    if response.status not in _REDIRECTS or not location:
+        return None
+    try:
+        target = url.join(location).copy_with(fragment=None)
+    except (httpx.InvalidURL, ValueError):
+        return None
+    within = target.scheme == url.scheme and _place(target) == _place(url) and not target.userinfo
+    return target if within else None

@@ -1,0 +1,157 @@
+"""Peers on loopback that say what they are told to: raw servers, a CONNECT proxy, and names that lead to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+__all__ = ["Conversation", "Names", "Peer", "connect_proxy", "ok", "open_peer", "reset", "saying"]
+
+Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def ok(body: bytes = b"{}", *headers: str, status: str = "200 OK") -> bytes:
+    """An HTTP/1.1 answer with `body`, its length and more `headers`."""
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+class Peer:
+    """A server on `host`:`port`. `heads` are the request heads it was sent, `bodies` what followed each."""
+
+    def __init__(self) -> None:
+        self.host = "127.0.0.1"
+        self.port = 0
+        self.connections = 0
+        self.reached = asyncio.Event()
+        self.heads: list[str] = []
+        self.bodies: list[bytes] = []
+
+    def url(self, path: str = "/", *, scheme: str = "http", host: str | None = None) -> str:
+        return f"{scheme}://{host or self.host}:{self.port}{path}"
+
+    async def read_request(self, reader: asyncio.StreamReader) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        length = next((int(line[15:]) for line in head.split("\r\n") if line.lower().startswith("content-length:")), 0)
+        self.bodies.append(await reader.readexactly(length))
+        self.heads.append(head)
+
+
+@contextlib.asynccontextmanager
+async def open_peer(
+    conversation: Callable[[Peer], Conversation], ssl_context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[Peer]:
+    """A server on loopback whose connections each have the given conversation, and are then closed."""
+    peer = Peer()
+    peer.host = host
+    talk = conversation(peer)
+
+    conversations: set[asyncio.Task[None]] = set()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conversations.add(asyncio.create_task(converse(reader, writer)))
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer.connections += 1
+        peer.reached.set()
+        # A client that leaves early, or TLS that fails, is what many of these tests are about.
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
+                await talk(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError, ssl.SSLError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(begin, host, 0, ssl=ssl_context)
+    peer.port = server.sockets[0].getsockname()[1]
+    try:
+        yield peer
+    finally:
+        server.close()
+        for task in conversations:
+            task.cancel()
+        await asyncio.gather(*conversations, return_exceptions=True)
+        await server.wait_closed()
+
+
+def saying(*answers: bytes) -> Callable[[Peer], Conversation]:
+    """Each connection's request is answered by the next of `answers`, the last one for all further ones."""
+
+    def make(peer: Peer) -> Conversation:
+        async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await peer.read_request(reader)
+            writer.write(answers[min(len(peer.heads), len(answers)) - 1])
+            await writer.drain()
+
+        return conversation
+
+    return make
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close the connection with a TCP reset."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+def connect_proxy(target: Callable[[], int], refusal: bytes | None = None) -> Callable[[Peer], Conversation]:
+    """A proxy for CONNECT (RFC 9110 section 9.3.6) that leads to the port `target` of loopback, whatever it is asked for."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        with contextlib.suppress(OSError):
+            writer.close()
+
+    def make(peer: Peer) -> Conversation:
+        async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await peer.read_request(reader)
+            if refusal is not None:
+                writer.write(refusal)
+                return
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target())
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
+
+        return conversation
+
+    return make
+
+
+class Names:
+    """DNS and routing at the edge of the machine: names have the addresses given here, and all of them lead to loopback."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.addresses: dict[str, list[str]] = {}
+        #: The port of 127.0.0.1 to which connections to an address go, if not to the one that was asked for.
+        self.routes: dict[str, int] = {}
+        self.look_ups: list[str] = []
+        self.connected: list[str] = []
+        getaddrinfo, connect = socket.getaddrinfo, socket.socket.connect
+
+        def look_up(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
+            if host not in self.addresses:
+                return getaddrinfo(host, port, *args, **kwargs)
+            self.look_ups.append(host)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in self.addresses[host]]
+
+        def route(sock: socket.socket, address: Any) -> None:
+            if sock.family == socket.AF_INET and not address[0].startswith("127."):
+                self.connected.append(address[0])
+                address = ("127.0.0.1", self.routes.get(address[0], address[1]))
+            connect(sock, address)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        monkeypatch.setattr(socket.socket, "connect", route)
