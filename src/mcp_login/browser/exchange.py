@@ -1,0 +1,101 @@
+"""One HTTP/1.1 exchange on loopback: one request, one answer, then the connection is closed (RFC 9112)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import h11
+
+from .pages import CONTENT_SECURITY_POLICY, render_refusal
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["MAX_HEAD", "Answer", "close_gently", "encode", "read_request", "refusal", "target"]
+
+#: The most bytes of a request line and its header fields. Authorization codes reach a few thousand.
+MAX_HEAD = 16 * 1024
+#: What is read and thrown away after the answer, so that closing does not reset the connection under it.
+MAX_DISCARDED = 256 * 1024
+
+# With every answer: it holds no secret, and still nobody is to keep it, frame it, read it or learn where it came from.
+_HEADERS = (
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
+    ("Cache-Control", "no-store"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Connection", "close"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent back. `body` is a page; `headers` come on top of those of every answer."""
+
+    status: HTTPStatus
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    #: Whether this is the page that a redirected browser came for.
+    is_last: bool = False
+
+
+def refusal(status: HTTPStatus, *headers: tuple[str, str]) -> Answer:
+    """The answer to a request that is no authorization response."""
+    return Answer(status, render_refusal(status), headers)
+
+
+async def read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
+    """The head of the request that `reader` gives, or None where the peer went without one.
+
+    Raises `h11.RemoteProtocolError` with the status to answer: 431 beyond `MAX_HEAD`, 400 for what is not HTTP.
+    """
+    received = 0
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Request):
+            return event
+        if event is not h11.NEED_DATA:
+            return None
+        data = await reader.read(MAX_HEAD + 1 - received)
+        received += len(data)
+        connection.receive_data(data)
+
+
+def target(request: h11.Request) -> tuple[str, str, str]:
+    """The authority, path and query that `request` is for (RFC 9112 sections 3.2 and 3.3)."""
+    whole = request.target.decode("ascii")
+    authority = next((value.decode("latin-1") for name, value in request.headers if name == b"host"), "")
+    if whole[:7].lower() == "http://":
+        # The absolute form counts more than the Host field.
+        authority, _, rest = whole[7:].partition("/")
+        whole = "/" + rest
+    path, _, query = whole.partition("?")
+    return authority.lower(), path, query
+
+
+def encode(connection: h11.Connection, answer: Answer) -> bytes:
+    """`answer` as it goes on the wire, without its body where `connection` has read a HEAD request."""
+    length = () if answer.status is HTTPStatus.NO_CONTENT else (("Content-Length", str(len(answer.body))),)
+    head = h11.Response(
+        status_code=answer.status, reason=answer.status.phrase, headers=[*_HEADERS, *answer.headers, *length]
+    )
+    parts = [connection.send(head)]
+    if answer.body:
+        parts.append(connection.send(h11.Data(data=answer.body)))
+    parts.append(connection.send(h11.EndOfMessage()))
+    return b"".join(part for part in parts if part)
+
+
+async def close_gently(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Let the peer read the answer: closing with its bytes unread would reset the connection (RFC 9112 section 9.6)."""
+    if writer.can_write_eof():
+        writer.write_eof()
+    left = MAX_DISCARDED
+    while left > 0 and (data := await reader.read(min(left, 65536))):
+        left -= len(data)

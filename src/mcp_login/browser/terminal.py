@@ -1,0 +1,182 @@
+"""The person at a terminal: they are shown the URL, and paste back the answer that their browser can't bring here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from mcp_login.errors import printable
+
+from .opener import browser_available
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+__all__ = ["person_present", "read_pasted_line", "show_url", "terminal_present"]
+
+#: The most bytes of a pasted line. Terminals have lower limits of their own.
+MAX_LINE = 64 * 1024
+#: Seconds between two looks at a terminal that can't wake the loop.
+POLL = 0.1
+#: Seconds between two looks while this process is in the background.
+BACKGROUND_POLL = 0.5
+
+# What a terminal puts round a paste, where a program before us left that mode on.
+_PASTE_MARKS = ("\x1b[200~", "\x1b[201~")
+
+#: Set by services that run programs with nobody watching.
+_CI_VARIABLES = ("CI", "TF_BUILD", "JENKINS_URL", "TEAMCITY_VERSION", "CODEBUILD_BUILD_ID", "BUILDKITE")
+
+
+def show_url(url: str) -> None:
+    """Write `url` to standard error for the person to open, if that is a terminal; else nothing."""
+    stream = sys.stderr
+    if not _is_terminal(stream):
+        return
+    with suppress(OSError, ValueError):
+        stream.write(f"\nTo log in, open this address in a browser:\n\n  {printable(url, max(len(url), 1))}\n\n")
+        stream.flush()
+
+
+def person_present() -> bool:
+    """Whether a person can be assumed who would see a login: not in CI, and where there is a browser or a terminal."""
+    if any(os.environ.get(name, "").lower() not in ("", "0", "false", "no") for name in _CI_VARIABLES):
+        return False
+    return terminal_present() or browser_available()
+
+
+def terminal_present() -> bool:
+    """Whether an address can be shown on a terminal and an answer read from it."""
+    return _is_terminal(sys.stderr) and _is_terminal(sys.stdin)
+
+
+async def read_pasted_line(stream: TextIO | None = None) -> str | None:
+    """The next line that is not blank from the terminal `stream` (default: standard input), without its line end.
+
+    None where it isn't a terminal, and at its end (Ctrl-D; Ctrl-Z on Windows). There is no time limit: cancel it
+    instead. Nothing of a later line is taken from the terminal, and cancelled, this takes nothing at all (on Windows:
+    what was typed of an unfinished line is lost). While this process is in the background of its terminal it waits, and
+    leaves the input to the foreground. A terminal takes no longer lines than its own limit: 4,095 characters on Linux,
+    1,023 on macOS.
+    """
+    source = sys.stdin if stream is None else stream
+    if not _is_terminal(source):
+        return None
+    while True:
+        line = await _read_line(source.fileno())
+        if line is None:
+            return None
+        for mark in _PASTE_MARKS:
+            line = line.replace(mark, "")
+        if line.strip():
+            return line.strip()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    # Closed streams raise, and there may be none at all (pythonw).
+    try:
+        return stream is not None and stream.isatty()
+    except (OSError, ValueError):
+        return False
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    async def _read_line(_fd: int) -> str | None:
+        typed: list[str] = []
+        while True:
+            while msvcrt.kbhit():
+                key = msvcrt.getwch()
+                if key in ("\r", "\n"):
+                    _echo("\r\n")
+                    return "".join(typed)
+                if key in ("\x03", "\x1a") and not typed:
+                    return None
+                if key in ("\x00", "\xe0"):
+                    msvcrt.getwch()  # the second half of an arrow or function key
+                elif key == "\b":
+                    if typed:
+                        typed.pop()
+                        _echo("\b \b")
+                elif key.isprintable() and len(typed) < MAX_LINE:
+                    typed.append(key)
+                    _echo(key)
+            await asyncio.sleep(POLL)
+
+    def _echo(text: str) -> None:
+        for character in text:
+            msvcrt.putwch(character)
+
+else:
+
+    async def _read_line(fd: int) -> str | None:
+        # The terminal is in canonical mode: it gives whole lines, one to each read, and keeps what is not finished. So
+        # nothing is taken before there is a line, and nothing can be lost between taking it and returning it.
+        own, is_private = _own_descriptor(fd)
+        try:
+            received = b""
+            while len(received) < MAX_LINE:
+                await _until_readable(own)
+                if not _in_foreground(own):
+                    # Reading would stop the process (SIGTTIN), and the input is meant for the shell.
+                    await asyncio.sleep(BACKGROUND_POLL)
+                    continue
+                if not is_private and not _is_readable(own):
+                    continue
+                try:
+                    data = os.read(own, MAX_LINE)
+                except BlockingIOError:
+                    continue  # another reader was faster
+                except OSError:
+                    return None  # the terminal hung up
+                received += data
+                if not data or received.endswith(b"\n"):
+                    break
+            return received.decode(errors="replace") if received else None
+        finally:
+            os.close(own)
+
+    def _own_descriptor(fd: int) -> tuple[int, bool]:
+        """A descriptor of our own for the terminal, and whether it can be read without blocking.
+
+        The non-blocking flag belongs to what is open, not to the descriptor: set on `fd`, it would reach the shell and
+        every other program on this terminal. So the terminal is opened anew, where its name leads to it.
+        """
+        with suppress(OSError):
+            return os.open(os.ttyname(fd), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), True
+        return os.dup(fd), False
+
+    async def _until_readable(fd: int) -> None:
+        loop = asyncio.get_running_loop()
+        readable = loop.create_future()
+        try:
+            loop.add_reader(fd, _wake, readable)
+        except (OSError, NotImplementedError):
+            # Some kernels' selectors don't take terminals.
+            while not _is_readable(fd):  # noqa: ASYNC110 - there is nothing that could wake us
+                await asyncio.sleep(POLL)
+            return
+        try:
+            await readable
+        finally:
+            loop.remove_reader(fd)
+
+    def _wake(readable: asyncio.Future[None]) -> None:
+        if not readable.done():
+            readable.set_result(None)
+
+    def _is_readable(fd: int) -> bool:
+        import select
+
+        ready, _, _ = select.select([fd], [], [], 0)
+        return bool(ready)
+
+    def _in_foreground(fd: int) -> bool:
+        try:
+            return os.tcgetpgrp(fd) == os.getpgrp()
+        except OSError:
+            return True  # not the terminal that controls this process: reading it stops nobody
