@@ -1,0 +1,113 @@
+"""Logins in files that only their owner can read.
+
+They are not encrypted, so this storage is used only if it is asked for by name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mcp_login.errors import StorageError
+
+from .bounded import BoundedCalls
+from .envelope import Envelope, seal, unseal
+from .lock import FileLock
+from .paths import data_path, lock_path
+from .private_files import private_directory, read_private, remove_private, write_private
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from pathlib import Path
+
+__all__ = ["FileStorage"]
+
+#: The limit of each call in seconds: a network drive may be slow.
+_LIMIT = 10.0
+
+
+class FileStorage:
+    """Logins in a folder, one file (0600) each, named by the SHA-256 of its key and replaced whole.
+
+    `path` is the folder; it is made (0700) if it is missing, and refused if it is another user's or others can write
+    to it. By default it is `credentials` in `MCP_LOGIN_HOME`, else in the user's data folder. All that use one folder
+    share its locks.
+
+    Methods raise `StorageUnavailable` or `StorageError`.
+    """
+
+    name = "file"
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._folder = data_path() / "credentials" if path is None else path.expanduser().absolute()
+        self._calls = BoundedCalls(f"The folder {self._folder}", _LIMIT)
+
+    def load_now(self, key: str, timeout: float) -> str | None:
+        """`Storage.load` from any thread. Raises `TimeoutError` after `timeout` seconds."""
+        return self._calls.run_now(lambda: self._load(key), timeout)
+
+    async def load(self, key: str) -> str | None:
+        """The value of `key`, or None."""
+        return await self._calls.run(lambda: self._load(key))
+
+    async def save(self, key: str, value: str) -> None:
+        """Save `value` under `key`."""
+        await self._calls.run(lambda: self._save(key, value), writes=True)
+
+    async def delete(self, key: str) -> None:
+        """Delete `key`."""
+        await self._calls.run(lambda: self._delete(key), writes=True)
+
+    async def compare_and_set(self, key: str, expected: str | None, value: str | None) -> bool:
+        """Replace the value of `key` by `value` if it is `expected`."""
+        return await self._calls.run(lambda: self._compare_and_set(key, expected, value), writes=True)
+
+    def lock(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Exclusive use of `key` among all processes that use this folder on this machine."""
+        return FileLock(lock_path(self._folder, key))
+
+    # What follows runs in the thread of a bounded call.
+
+    def _file(self, key: str) -> Path:
+        return lock_path(self._folder, key, "login")
+
+    def _load(self, key: str) -> str | None:
+        envelope = self._envelope(key)
+        return None if envelope is None else envelope.payload
+
+    def _save(self, key: str, value: str) -> None:
+        with self._writing(key):
+            try:
+                envelope = self._envelope(key)
+            except StorageError as error:
+                if type(error) is not StorageError:
+                    raise
+                envelope = None  # torn or foreign: replaced
+            self._put(key, value, envelope)
+
+    def _delete(self, key: str) -> None:
+        with self._writing(key):
+            remove_private(self._file(key))
+
+    def _compare_and_set(self, key: str, expected: str | None, value: str | None) -> bool:
+        with self._writing(key):
+            envelope = self._envelope(key)
+            if (None if envelope is None else envelope.payload) != expected:
+                return False
+            if value is None:
+                remove_private(self._file(key))
+            else:
+                self._put(key, value, envelope)
+            return True
+
+    def _envelope(self, key: str) -> Envelope | None:
+        if self._folder.exists():  # to look for a login makes no folder
+            private_directory(self._folder)
+        text = read_private(self._file(key))
+        return None if text is None else unseal(text, key=key)
+
+    def _put(self, key: str, value: str, before: Envelope | None) -> None:
+        text = seal(value, key=key, generation=1 if before is None else before.generation + 1)
+        write_private(self._file(key), text)
+
+    def _writing(self, key: str) -> AbstractContextManager[None]:
+        return FileLock(lock_path(self._folder, key, "write")).blocking(_LIMIT / 2)

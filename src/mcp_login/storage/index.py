@@ -1,0 +1,134 @@
+"""Which logins there are, without their secrets: keychains can't be listed without opening each item."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from mcp_login.errors import StorageError
+
+from .lock import FileLock
+from .paths import data_path
+from .private_files import read_private, write_private
+from .record import record_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["Index", "IndexEntry"]
+
+_FORMAT = 1
+
+#: How long a change waits for another process's, in seconds.
+_LOCK_LIMIT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """A login: whose, where, and in which storage (its `name`). `updated_at` is in seconds since the epoch."""
+
+    server_url: str
+    account: str | None
+    storage: str
+    issuer: str
+    resource: str
+    scopes: tuple[str, ...]
+    updated_at: float
+
+    @property
+    def key(self) -> str:
+        """The key of the login's record in its storage."""
+        return record_key(self.server_url, self.account)
+
+
+class Index:
+    """The list of logins in the file `path`; by default `index.json` in `MCP_LOGIN_HOME` or the user's data folder.
+
+    It is a convenience: the storages are the truth. Its methods read and write one small local file, and block for as
+    long. They raise `StorageError`; a file that can't be understood is renamed to `<name>.broken` and a new one
+    begun.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = data_path() / "index.json" if path is None else path
+
+    def entries(self) -> list[IndexEntry]:
+        """All logins, by server and account."""
+        return sorted(self._read().values(), key=lambda entry: (entry.server_url, entry.account or "", entry.storage))
+
+    def put(self, entry: IndexEntry) -> None:
+        """Add `entry`, in place of the one with the same server, account and storage."""
+        self._change(lambda entries: entries.update({(entry.key, entry.storage): entry}))
+
+    def remove(self, key: str, storage: str | None = None) -> None:
+        """Remove the entry of the record `key` in the storage of that name (None: in all storages), if there is one."""
+
+        def without(entries: dict[tuple[str, str], IndexEntry]) -> None:
+            for found in [one for one in entries if one[0] == key and storage in (None, one[1])]:
+                del entries[found]
+
+        self._change(without)
+
+    def _change(self, change: Callable[[dict[tuple[str, str], IndexEntry]], None]) -> None:
+        with FileLock(self._path.with_name(f"{self._path.name}.lock")).blocking(_LOCK_LIMIT):
+            before = self._read()
+            after = dict(before)
+            change(after)
+            if after != before:
+                data = {"format": _FORMAT, "entries": [asdict(entry) for entry in after.values()]}
+                write_private(self._path, json.dumps(data, indent=1))
+
+    def _read(self) -> dict[tuple[str, str], IndexEntry]:
+        text = None
+        broken = False
+        try:
+            text = read_private(self._path)
+        except StorageError as error:
+            if type(error) is not StorageError:  # out of reach, not broken
+                raise
+            broken = True
+        entries = [] if text is None else _parse(text)
+        if broken or entries is None:
+            with contextlib.suppress(OSError):
+                self._path.replace(self._path.with_name(f"{self._path.name}.broken"))
+            return {}
+        return {(entry.key, entry.storage): entry for entry in entries}
+
+
+def _parse(text: str) -> list[IndexEntry] | None:
+    """The entries that can be understood; None where the text is no index."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if (
+        not isinstance(data, dict)
+        or not isinstance(data.get("format"), int)
+        or not isinstance(data.get("entries"), list)
+    ):
+        return None
+    if data["format"] > _FORMAT:
+        raise StorageError("The list of logins was written by a newer version of mcp-login. Upgrade.")
+    return [entry for item in data["entries"] if (entry := _entry(item)) is not None]
+
+
+def _entry(item: Any) -> IndexEntry | None:
+    if not isinstance(item, dict):
+        return None
+    texts = [item.get(name) for name in ("server_url", "storage", "issuer", "resource")]
+    account, scopes, updated_at = item.get("account"), item.get("scopes"), item.get("updated_at")
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(account, (str, type(None)))
+        and isinstance(scopes, list)
+        and all(isinstance(scope, str) for scope in scopes)
+        and isinstance(updated_at, (int, float))
+        and not isinstance(updated_at, bool)
+    ):
+        return None
+    return IndexEntry(
+        item["server_url"], account, item["storage"], item["issuer"], item["resource"], tuple(scopes), updated_at
+    )

@@ -1,0 +1,157 @@
+"""Which of keyring's backends holds the logins. Loaded with the first call to the keychain, in that call's thread.
+
+Our choice, in this order: what the program set (`keyring.set_keyring`), what the user's keyring configuration names
+(PYTHON_KEYRING_BACKEND, keyringrc.cfg), the operating system's keychain, and only then what keyring finds by loading
+every installed backend. `keyring.get_keyring()` always does the last: it scans all entry points and connects to the bus several
+times, which on Linux takes as long again as importing keyring. It also puts a chain of backends in front as soon as two
+are installed, so that what else is installed would decide where logins are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from keyring import core
+from keyring.backend import KeyringBackend, by_priority, get_all_keyring
+from keyring.backends import fail
+from keyring.backends.chainer import ChainerBackend
+from keyring.errors import InitError, KeyringLocked, NoKeyringError
+
+from mcp_login.errors import StorageError, StorageLocked, StorageUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["first_choice", "last_choice", "named", "storage_error"]
+
+_INSTEAD = "Set MCP_LOGIN_STORAGE=memory (until the program ends) or file (not encrypted)."
+
+_CLEAR = frozenset(("keyrings.alt.file.PlaintextKeyring",))
+_NOTHING = frozenset(("keyring.backends.fail.Keyring", "keyring.backends.null.Keyring"))
+
+# Security.framework's errors: errSecAuthFailed, errSecInteractionNotAllowed (a session without a screen, as over SSH).
+_MACOS_LOCKED = (-25293, -25308)
+
+
+def named(name: str) -> KeyringBackend:
+    """The backend of that dotted name, such as `keyring.backends.SecretService.Keyring`. Any that is named is taken."""
+    backend = _quietly(lambda: core.load_keyring(name))
+    if backend is None:
+        raise StorageUnavailable(
+            f"The keyring backend {name!r} can't be loaded here. Check its name and that it is installed."
+        )
+    return backend
+
+
+def first_choice() -> tuple[KeyringBackend, bool]:
+    """The backend to try, and whether it is known to work here. Raises `StorageUnavailable`."""
+    chosen: object = vars(core).get(
+        "_keyring_backend"
+    )  # keyring has no public way to ask that doesn't load every backend
+    if isinstance(chosen, KeyringBackend) and not isinstance(chosen, ChainerBackend) and _refusal(chosen) is None:
+        return chosen, True
+    configured = _configured()
+    if configured is not None:
+        return _allowed(configured), True
+    platform = _quietly(_platform)
+    return (platform, False) if platform is not None else (last_choice(), True)
+
+
+def last_choice() -> KeyringBackend:
+    """The best of all installed backends that is safe. Raises `StorageUnavailable` where there is none."""
+    found = sorted(get_all_keyring(), key=by_priority, reverse=True)
+    usable = [one for one in found if not isinstance(one, ChainerBackend) and one.priority > 0]
+    # Keyring's own backends are the systems' keychains; a credential helper for some package index may come before them,
+    # and can't save.
+    usable.sort(key=lambda one: not type(one).__module__.startswith("keyring.backends."))
+    for one in usable:
+        if _refusal(one) is None:
+            return one
+    return _allowed(usable[0] if usable else fail.Keyring())  # type: ignore[no-untyped-call]
+
+
+def storage_error(error: BaseException, backend: KeyringBackend) -> StorageError:
+    """`error`, which `backend` raised, as one of ours. Only its type is told: its text is another program's."""
+    where = f"The keychain ({_name(backend)})"
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    status = getattr(error.__cause__, "args", ())[:1]
+    if isinstance(error, KeyringLocked) or kinds & {"LockedException", "PromptDismissedException"}:
+        return StorageLocked(f"{where} is locked. Unlock it and try again, or: {_INSTEAD}")
+    if sys.platform == "darwin" and status and status[0] in _MACOS_LOCKED:
+        return StorageLocked(f"{where} is locked, as it is over SSH. Run: security unlock-keychain")
+    gone = (NoKeyringError, InitError, OSError, EOFError, NotImplementedError)
+    if isinstance(error, gone) or "SecretServiceNotAvailableException" in kinds:
+        return StorageUnavailable(f"{where} is not available ({type(error).__name__}). {_INSTEAD}")
+    if getattr(error, "winerror", None) == 1783:
+        return StorageError(
+            f"{where} takes no value of this size (at most 1,280 characters). "
+            "Set MCP_LOGIN_STORAGE=file (not encrypted)."
+        )
+    return StorageError(f"{where} failed with {type(error).__name__}. Try again, or: {_INSTEAD}")
+
+
+def _configured() -> KeyringBackend | None:
+    """What the user's keyring configuration names; None where it names nothing."""
+    found: list[KeyringBackend | None] = []
+
+    def load() -> KeyringBackend | None:
+        found.append(core.load_env() or core.load_config())
+        return found[0]
+
+    backend = _quietly(load)
+    if not found:
+        raise StorageUnavailable(
+            "The backend that PYTHON_KEYRING_BACKEND or keyringrc.cfg names can't be loaded here. "
+            "Correct or remove the setting."
+        )
+    return backend
+
+
+def _platform() -> KeyringBackend | None:
+    """The operating system's keychain, not yet tried; None where keyring had better look at all of them."""
+    if sys.platform == "darwin":
+        from keyring.backends.macOS import Keyring as MacOS
+
+        return MacOS()
+    if sys.platform == "win32":
+        from keyring.backends.Windows import WinVaultKeyring
+
+        return WinVaultKeyring()
+    if "KDE" in os.environ.get("XDG_CURRENT_DESKTOP", "").split(":"):
+        return None  # KWallet goes before the Secret Service there
+    from keyring.backends.SecretService import Keyring as SecretService
+
+    return SecretService()  # type: ignore[no-untyped-call]  # its __init__ is inherited without annotations
+
+
+def _quietly(load: Callable[[], KeyringBackend | None]) -> KeyringBackend | None:
+    try:
+        return load()
+    except Exception:  # noqa: BLE001 - third parties' code: whatever it raises, the backend is no use
+        return None
+
+
+def _allowed(backend: KeyringBackend) -> KeyringBackend:
+    refusal = _refusal(backend)
+    if refusal is not None:
+        raise StorageUnavailable(refusal)
+    return backend
+
+
+def _refusal(backend: KeyringBackend) -> str | None:
+    """Why `backend` is not used unless `KeychainStorage(backend=...)` asks for it."""
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(backend).__mro__}
+    if names & _NOTHING:
+        return f"There is no keychain here, or keyring is switched off in its configuration. {_INSTEAD}"
+    if names & _CLEAR or type(backend).__module__.startswith("keyrings.alt."):
+        return (
+            f"keyring would keep logins outside a keychain ({_name(backend)}), which is used only if "
+            f"KeychainStorage(backend=...) asks for it. {_INSTEAD}"
+        )
+    return None
+
+
+def _name(backend: KeyringBackend) -> str:
+    return f"{type(backend).__module__}.{type(backend).__qualname__}"

@@ -1,0 +1,42 @@
+"""Where this library keeps its files. `MCP_LOGIN_HOME` replaces the user's own folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["data_path", "lock_path", "state_path"]
+
+_APP = "mcp-login"
+
+
+def data_path() -> Path:
+    """The folder of the index and of `FileStorage`: `MCP_LOGIN_HOME`, else the user's data folder."""
+    home = _home()
+    if home is not None:
+        return home
+    import platformdirs  # not on the warm path
+
+    return platformdirs.user_data_path(_APP, appauthor=False)
+
+
+def state_path() -> Path:
+    """The folder of locks: `MCP_LOGIN_HOME/state`, else the user's state folder."""
+    home = _home()
+    if home is not None:
+        return home / "state"
+    import platformdirs
+
+    return platformdirs.user_state_path(_APP, appauthor=False)
+
+
+def lock_path(directory: Path, key: str, kind: str = "lock") -> Path:
+    """The lock file of `key` in `directory`: named by a hash, since keys are URLs. `kind` is its ending."""
+    import hashlib
+
+    return directory / f"{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}.{kind}"
+
+
+def _home() -> Path | None:
+    home = os.environ.get("MCP_LOGIN_HOME")
+    return Path(home).expanduser().absolute() if home else None

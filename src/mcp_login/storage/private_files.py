@@ -1,0 +1,176 @@
+"""Files and folders that only their owner can read, replaced whole or not at all.
+
+A folder of another user, or one that others can write to, is refused: whoever can rename a file there could plant one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from mcp_login.errors import StorageError, StorageUnavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["open_private", "private_directory", "read_private", "remove_private", "write_private"]
+
+#: A larger file is not one of ours (bytes).
+_LARGEST = 4 << 20
+
+#: Windows refuses to replace a file that another process is reading: how often, and how long apart (seconds), to try
+#: again.
+_REPLACE_TRIES = 50
+_REPLACE_PAUSE = 0.01
+
+
+def private_directory(path: Path) -> Path:
+    """`path`, a folder of this user's that nobody else can write to; made (0700) if it is missing.
+
+    Raises `StorageUnavailable` where it can't be made and `StorageError` where it is another user's or open to others.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    except OSError as error:
+        raise _unavailable("make the folder", path, error) from None
+    if sys.platform != "win32":
+        if found.st_uid != os.geteuid():
+            raise StorageError(
+                f"The folder {path} belongs to another user. Set MCP_LOGIN_HOME to a folder of your own."
+            )
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise StorageError(f"Other users can write to the folder {path}. Run: chmod go-w {str(path)!r}")
+    return path
+
+
+def open_private(path: Path, flags: int) -> int:
+    """A descriptor of the regular file `path`, which must be this user's own; 0600 if it is made.
+
+    Raises `FileNotFoundError`, else `StorageError`. A symbolic link is not followed, a FIFO not waited for.
+    """
+    flags |= (
+        getattr(os, "O_NOFOLLOW", 0)
+        | getattr(os, "O_CLOEXEC", 0)
+        | getattr(os, "O_NONBLOCK", 0)
+        | getattr(os, "O_BINARY", 0)
+    )
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if path.is_symlink():
+            raise StorageError(f"{path} is a symbolic link. Remove it and try again.") from None
+        raise _unavailable("open", path, error) from None
+    found = os.fstat(descriptor)
+    problem = None
+    if not stat.S_ISREG(found.st_mode):
+        problem = "is no regular file"
+    elif sys.platform != "win32" and found.st_uid != os.geteuid():
+        problem = "belongs to another user"
+    elif sys.platform != "win32" and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        problem = "is open to other users"
+    if problem:
+        os.close(descriptor)
+        raise StorageError(f"{path} {problem}. Remove it and log in again.")
+    return descriptor
+
+
+def read_private(path: Path) -> str | None:
+    """The text of `path`, or None where there is no such file. Raises `StorageError`."""
+    try:
+        descriptor = open_private(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    problem: OSError | None = None
+    data = b""
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            data = file.read(_LARGEST + 1)
+        except OSError as error:
+            problem = error
+    if problem is not None:
+        raise _unavailable("read", path, problem)
+    if len(data) > _LARGEST:
+        raise StorageError(f"{path} is too large to be one of mcp-login's files. Remove it and log in again.")
+    text = None
+    with contextlib.suppress(UnicodeDecodeError):  # raised below: that error would hold the file's content
+        text = data.decode()
+    if text is None:
+        raise StorageError(
+            f"{path} is not readable: it is torn, or another program wrote it. Remove it and log in again."
+        )
+    return text
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace the file `path` by one (0600) that holds `text`: after a crash it has the old content or the new.
+
+    The caller holds a lock that excludes other writers of `path`: leftovers of a crashed one are removed. Raises
+    `StorageError`.
+    """
+    folder = private_directory(path.parent)
+    problem: OSError | None = None
+    temporary = folder / f".{path.name}.{os.urandom(8).hex()}.tmp"
+    try:
+        for leftover in folder.glob(f".{path.name}.*.tmp"):
+            leftover.unlink(missing_ok=True)
+        _write_new(temporary, text.encode())
+        _replace(temporary, path)
+        _sync_directory(folder)
+    except OSError as error:
+        problem = error
+    if problem is not None:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _unavailable("write", path, problem)
+
+
+def remove_private(path: Path) -> None:
+    """Remove the file `path`, whatever it is; nothing happens where it is missing. Raises `StorageUnavailable`."""
+    try:
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            _sync_directory(path.parent)
+    except OSError as error:
+        raise _unavailable("remove", path, error) from None
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace(source: Path, target: Path) -> None:
+    if sys.platform == "win32":
+        for _ in range(_REPLACE_TRIES):
+            with contextlib.suppress(PermissionError):
+                source.replace(target)
+                return
+            time.sleep(_REPLACE_PAUSE)
+    source.replace(target)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a rename survive a power cut. Windows has no such call."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unavailable(what: str, path: Path, error: OSError) -> StorageUnavailable:
+    # strerror only: str(error) is the operating system's, too, but not every file system's driver keeps to that.
+    reason = error.strerror or type(error).__name__
+    return StorageUnavailable(f"Can't {what} {path}: {reason}. Set MCP_LOGIN_HOME to a folder you can write to.")

@@ -1,0 +1,390 @@
+"""The keychain: what it keeps, what it refuses, and how it fails: locked, absent, silent, or with another's value in it.
+
+Field notes: a Secret Service over a dead D-Bus never answers; macOS over SSH is locked; some backends keep nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import anyio
+import keyring
+import keyring.backends.fail
+import keyring.backends.null
+import pytest
+from keyring.errors import InitError, KeyringError, KeyringLocked, NoKeyringError, PasswordSetError
+
+from mcp_login.errors import StorageError, StorageLocked, StorageUnavailable
+from mcp_login.storage.keychain import KeychainStorage
+from tests.unit.storage.keyrings import FailingKeyring, HangingKeyring, MemoryKeyring
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+KEY = "https://mcp.example.com/mcp"
+ITEM = (f"mcp-login:{KEY}", "mcp-login")
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def python(code: str, **environment: str) -> str:
+    """What a new interpreter prints that runs `code`."""
+    settings = {name: value for name, value in os.environ.items() if name != "PYTHON_KEYRING_BACKEND"}
+    settings |= {"PYTHONPATH": str(ROOT), **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20, env=settings
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+async def test_one_value_is_one_item_with_a_service_name_of_its_own() -> None:
+    """DESIGN: some backends rewrite neighbours under a shared service name."""
+    backend = MemoryKeyring()
+    storage = KeychainStorage(backend=backend)
+    await storage.save(KEY, "value")
+    await storage.save(f"{KEY}#work", "value")
+    assert list(backend.passwords) == [ITEM, (f"mcp-login:{KEY}#work", "mcp-login")]
+
+
+async def test_each_write_counts_the_generation_up() -> None:
+    backend = MemoryKeyring()
+    storage = KeychainStorage(backend=backend)
+    await storage.save(KEY, "one")
+    await storage.save(KEY, "two")
+    assert await storage.compare_and_set(KEY, "two", "three")
+    assert backend.passwords[ITEM].startswith("mcp-login 1 3 1 ")
+
+
+async def test_reading_is_one_call_to_the_backend() -> None:
+    backend = MemoryKeyring()
+    storage = KeychainStorage(backend=backend)
+    await storage.save(KEY, "value")
+    backend.calls.clear()
+    storage.load_now(KEY, 5)
+    assert backend.calls == ["get"]
+
+
+@pytest.mark.parametrize(
+    "value", ["hunter2", "", "mcp-login 1 1 1 0123456789abcdef\nhunter2", '{"access_token":"hunter2"}']
+)
+async def test_a_torn_or_foreign_value_is_an_error_until_it_is_replaced(value: str) -> None:
+    backend = MemoryKeyring()
+    backend.passwords[ITEM] = value
+    storage = KeychainStorage(backend=backend)
+    for call in (storage.load(KEY), storage.compare_and_set(KEY, None, "new")):
+        with pytest.raises(StorageError) as caught:
+            await call
+        assert "hunter2" not in str(caught.value)
+    with pytest.raises(StorageError):
+        storage.load_now(KEY, 5)
+    assert backend.passwords[ITEM] == value
+    await storage.save(KEY, "new")
+    assert await storage.load(KEY) == "new"
+
+
+async def test_a_foreign_value_can_be_deleted() -> None:
+    backend = MemoryKeyring()
+    backend.passwords[ITEM] = "another program's"
+    await KeychainStorage(backend=backend).delete(KEY)
+    assert backend.passwords == {}
+
+
+class NotAKeyringError(Exception):
+    """What a third party's backend may raise."""
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (KeyringLocked, StorageLocked),
+        (NoKeyringError, StorageUnavailable),
+        (InitError, StorageUnavailable),
+        (ConnectionRefusedError, StorageUnavailable),
+        (NotImplementedError, StorageUnavailable),
+        (PasswordSetError, StorageError),
+        (KeyringError, StorageError),
+        (NotAKeyringError, StorageError),
+        (SystemExit, StorageError),
+    ],
+)
+async def test_what_a_backend_raises_becomes_one_of_our_errors_without_its_text(
+    failure: type[BaseException], expected: type[StorageError]
+) -> None:
+    storage = KeychainStorage(backend=FailingKeyring(lambda: failure("while saving hunter2")))
+    for attempt in (storage.load(KEY), storage.save(KEY, "hunter2"), storage.compare_and_set(KEY, None, "hunter2")):
+        with pytest.raises(StorageError) as caught:
+            await attempt
+        assert type(caught.value) is expected
+        assert "hunter2" not in str(caught.value)
+        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
+
+
+async def test_a_failed_write_leaves_the_old_value() -> None:
+    backend = MemoryKeyring()
+    storage = KeychainStorage(backend=backend)
+    await storage.save(KEY, "old")
+    with pytest.raises(StorageError):
+        await storage.save(KEY, "no UTF-8: \ud800")
+    assert await storage.load(KEY) == "old"
+
+
+async def test_a_keychain_that_does_not_answer_is_unavailable() -> None:
+    backend = HangingKeyring()
+    storage = KeychainStorage(backend=backend, timeout=0.05)
+    with pytest.raises(StorageUnavailable, match="not answered"):
+        await storage.load(KEY)
+    backend.answers.set()
+
+
+async def test_no_second_call_is_made_while_one_hangs() -> None:
+    """DESIGN: probe with a time-out in a thread; a second probe would hang beside the first, or ask the person twice."""
+    backend = HangingKeyring()
+    storage = KeychainStorage(backend=backend, timeout=0.05)
+    with pytest.raises(TimeoutError):
+        storage.load_now(KEY, 0.01)
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable):
+            await storage.load(KEY)
+        with pytest.raises(StorageUnavailable):
+            await storage.save(KEY, "value")
+    assert backend.calls == ["get"]
+    backend.answers.set()
+
+
+async def test_a_keychain_that_is_known_not_to_answer_is_not_waited_for() -> None:
+    backend = HangingKeyring()
+    storage = KeychainStorage(backend=backend, timeout=0.05)
+    with pytest.raises(StorageUnavailable):
+        await storage.load(KEY)
+    before = time.monotonic()
+    with pytest.raises(StorageUnavailable):
+        storage.load_now(KEY, 15)
+    assert time.monotonic() - before < 10
+    backend.answers.set()
+
+
+async def test_a_keychain_is_used_again_once_it_has_answered() -> None:
+    """A person who unlocks it late is not punished."""
+    backend = HangingKeyring()
+    storage = KeychainStorage(backend=backend)
+    with pytest.raises(TimeoutError):
+        storage.load_now(KEY, 0.01)
+    backend.answers.set()
+    await storage.save(KEY, "value")
+    assert storage.load_now(KEY, 5) == "value"
+
+
+async def test_a_cancelled_reader_leaves_the_event_loop_and_the_keychain_alone() -> None:
+    backend = HangingKeyring()
+    storage = KeychainStorage(backend=backend)
+    with anyio.move_on_after(0.01) as scope:
+        await storage.load(KEY)
+    assert scope.cancelled_caught
+    backend.answers.set()
+    assert await storage.load(KEY) is None
+
+
+async def test_a_reader_never_gets_an_answer_that_is_older_than_its_question() -> None:
+    """Who has just got the lock must see what the last holder saved: an answer under way is not shared."""
+    backend = HangingKeyring()
+    storage = KeychainStorage(backend=backend)
+    found: list[str | None] = []
+    first = threading.Thread(target=lambda: found.append(storage.load_now(KEY, 10)))
+    first.start()
+    await anyio.to_thread.run_sync(backend.asked.wait)
+    async with anyio.create_task_group() as tasks:
+
+        async def read() -> None:
+            found.append(await storage.load(KEY))
+
+        tasks.start_soon(read)
+        await anyio.lowlevel.checkpoint()
+        backend.answers.set()
+    await anyio.to_thread.run_sync(first.join)
+    assert backend.calls == ["get", "get"]
+
+
+@pytest.mark.parametrize("backend", [keyring.backends.fail.Keyring, keyring.backends.null.Keyring])
+def test_a_backend_that_keeps_nothing_is_refused(backend: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "from mcp_login.storage.keychain import KeychainStorage\n"
+        "from mcp_login.errors import StorageUnavailable\n"
+        "try: KeychainStorage().load_now('k', 10)\n"
+        "except StorageUnavailable as error: print('refused:', error)"
+    )
+    answer = python(code, PYTHON_KEYRING_BACKEND=f"{backend.__module__}.{backend.__qualname__}")
+    assert answer.startswith("refused:")
+    assert "MCP_LOGIN_STORAGE" in answer
+
+
+PLAIN = """
+import sys, types
+sys.modules |= {name: types.ModuleType(name) for name in ("keyrings", "keyrings.alt", "keyrings.alt.file")}
+from tests.unit.storage.keyrings import MemoryKeyring
+class PlaintextKeyring(MemoryKeyring): priority = 0.5
+PlaintextKeyring.__module__ = "keyrings.alt.file"
+sys.modules["keyrings.alt.file"].PlaintextKeyring = PlaintextKeyring
+from mcp_login.errors import StorageUnavailable
+from mcp_login.storage.keychain import KeychainStorage
+def load(**arguments):
+    try: return KeychainStorage(**arguments).load_now("k", 10)
+    except StorageUnavailable as error: return str(error)
+"""
+
+
+def test_a_backend_that_keeps_logins_in_clear_is_refused_unless_it_is_named_here() -> None:
+    """Real parts: without a bus, keyring may silently choose the plain-text backend of keyrings.alt."""
+    name = "keyrings.alt.file.PlaintextKeyring"
+    answer = python(f"{PLAIN}print(load()); print(load(backend={name!r}))", PYTHON_KEYRING_BACKEND=name)
+    refusal, named = answer.splitlines()
+    assert name in refusal
+    assert named == "None"
+
+
+def test_the_users_keyring_configuration_is_followed() -> None:
+    code = f"""
+from mcp_login.storage.keychain import KeychainStorage
+import keyring
+storage = KeychainStorage()
+storage.load_now("k", 10)
+print(keyring.get_keyring().__class__.__name__)
+import asyncio; asyncio.run(storage.save({KEY!r}, "v")); print(storage.load_now({KEY!r}, 10))
+"""
+    answer = python(code, PYTHON_KEYRING_BACKEND="tests.unit.storage.keyrings.MemoryKeyring")
+    assert answer.split() == ["MemoryKeyring", "v"]
+
+
+def test_a_file_of_the_users_keyring_configuration_is_followed(home: Path) -> None:
+    folder = home / "config" / "python_keyring"
+    folder.mkdir(parents=True)
+    (folder / "keyringrc.cfg").write_text("[backend]\ndefault-keyring=keyring.backends.null.Keyring\n")
+    code = (
+        "from mcp_login.storage.keychain import KeychainStorage\n"
+        "from mcp_login.errors import StorageUnavailable\n"
+        "try: KeychainStorage().load_now('k', 10)\n"
+        "except StorageUnavailable as error: print('switched off' in str(error))"
+    )
+    assert python(code) == "True"
+
+
+def test_a_configured_backend_that_is_not_installed_is_named_as_the_cause() -> None:
+    code = (
+        "from mcp_login.storage.keychain import KeychainStorage\n"
+        "from mcp_login.errors import StorageUnavailable\n"
+        "try: KeychainStorage().load_now('k', 10)\n"
+        "except StorageUnavailable as error: print(error)"
+    )
+    assert "PYTHON_KEYRING_BACKEND" in python(code, PYTHON_KEYRING_BACKEND="no.such.Keyring")
+
+
+def test_a_backend_that_the_program_set_is_followed() -> None:
+    code = f"""
+import keyring
+from tests.unit.storage.keyrings import MemoryKeyring
+backend = MemoryKeyring()
+keyring.set_keyring(backend)
+from mcp_login.storage.keychain import KeychainStorage
+import asyncio; asyncio.run(KeychainStorage().save({KEY!r}, "v"))
+print(len(backend.passwords))
+"""
+    assert python(code) == "1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system's own keychain comes first")
+def test_of_several_installed_backends_the_best_safe_one_is_used() -> None:
+    """keyring itself would take the first, or chain them all and save with the first."""
+    code = f"""{PLAIN}
+PlaintextKeyring.priority = 20
+class Own(MemoryKeyring): priority = 15
+import asyncio, keyring
+asyncio.run(KeychainStorage().save({KEY!r}, "v"))
+for one in keyring.backend.get_all_keyring():
+    if type(one) in (PlaintextKeyring, Own): print(type(one).__name__, len(one.passwords))
+"""
+    answer = python(code, DBUS_SESSION_BUS_ADDRESS="unix:path=/nonexistent")
+    assert sorted(answer.splitlines()) == ["Own 1", "PlaintextKeyring 0"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system's own keychain is there")
+def test_a_machine_without_a_keychain_is_told_the_choices() -> None:
+    code = (
+        "from mcp_login.storage.keychain import KeychainStorage\n"
+        "from mcp_login.errors import StorageUnavailable\n"
+        "try: KeychainStorage().load_now('k', 15)\n"
+        "except StorageUnavailable as error: print(error)"
+    )
+    assert "MCP_LOGIN_STORAGE=memory" in python(code, DBUS_SESSION_BUS_ADDRESS="unix:path=/nonexistent")
+
+
+def test_importing_it_loads_no_heavy_library() -> None:
+    heavy = ["anyio", "asyncio", "httpx", "keyring", "logging", "platformdirs", "pydantic", "mcp_login.storage.lock"]
+    code = f"import sys, mcp_login.storage.keychain, mcp_login.storage.record; print([m for m in {heavy} if m in sys.modules])"
+    assert python(code) == "[]"
+
+
+def test_reading_loads_only_keyring_besides() -> None:
+    code = f"""
+import sys
+from mcp_login.storage.keychain import KeychainStorage
+KeychainStorage().load_now({KEY!r}, 10)
+print([m for m in ("anyio", "asyncio", "httpx", "platformdirs", "pydantic") if m in sys.modules])
+"""
+    assert python(code, PYTHON_KEYRING_BACKEND="tests.unit.storage.keyrings.MemoryKeyring") == "[]"
+
+
+@pytest.mark.parametrize("call", ["storage.load_now('k', 0.05)", "asyncio.run(storage.save('k', 'v'))"])
+def test_a_silent_keychain_holds_no_process_up_for_longer_than_a_second(call: str) -> None:
+    code = f"""
+import asyncio, contextlib, time
+from mcp_login.errors import StorageError
+from mcp_login.storage.keychain import KeychainStorage
+from tests.unit.storage.keyrings import HangingKeyring
+storage = KeychainStorage(backend=HangingKeyring(), timeout=0.05)
+with contextlib.suppress(TimeoutError, StorageError): {call}
+print(time.time(), flush=True)
+"""
+    ended = float(python(code))
+    assert time.time() - ended < 2  # a second, and a busy machine's slowness
+
+
+def test_the_end_of_the_process_waits_for_a_write_under_way() -> None:
+    code = """
+import asyncio, contextlib, threading
+from tests.unit.storage.keyrings import MemoryKeyring
+from mcp_login.errors import StorageError
+from mcp_login.storage.keychain import KeychainStorage
+class Slow(MemoryKeyring):
+    def set_password(self, service, username, password):
+        threading.Event().wait(0.3)
+        print("written", flush=True)
+with contextlib.suppress(StorageError): asyncio.run(KeychainStorage(backend=Slow(), timeout=0.1).save("k", "v"))
+print("ending", flush=True)
+"""
+    assert python(code).split() == ["ending", "written"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_its_parents_call() -> None:
+    code = f"""
+import contextlib, os, warnings
+warnings.simplefilter("ignore")
+from mcp_login.storage.keychain import KeychainStorage
+from tests.unit.storage.keyrings import HangingKeyring
+backend = HangingKeyring()
+storage = KeychainStorage(backend=backend)
+with contextlib.suppress(TimeoutError): storage.load_now({KEY!r}, 0.01)
+if os.fork() == 0:
+    backend.answers = __import__("threading").Event(); backend.answers.set()
+    print("child", storage.load_now({KEY!r}, 5), flush=True)
+    os._exit(0)
+os.wait()
+"""
+    assert python(code) == "child None"
