@@ -1,0 +1,54 @@
+"""A protected MCP server for tests, with its authorization server and a person to log in: the extra `testing`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .clock import Clock
+    from .configuration import Configuration, RegisteredClient
+    from .faults import Fault, Faults
+    from .person import Page, Person
+    from .request_log import RecordedRequest, RequestLog
+    from .server import EmbeddedServer
+    from .tokens import Authorization
+
+__all__ = [
+    "Authorization",
+    "Clock",
+    "Configuration",
+    "EmbeddedServer",
+    "Fault",
+    "Faults",
+    "Page",
+    "Person",
+    "RecordedRequest",
+    "RegisteredClient",
+    "RequestLog",
+]
+
+_HOMES = {
+    "Authorization": "tokens",
+    "Clock": "clock",
+    "Configuration": "configuration",
+    "EmbeddedServer": "server",
+    "Fault": "faults",
+    "Faults": "faults",
+    "Page": "person",
+    "Person": "person",
+    "RecordedRequest": "request_log",
+    "RegisteredClient": "configuration",
+    "RequestLog": "request_log",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: storage contract tests and the clock need neither starlette nor uvicorn.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,159 @@
+"""The stand-in for a browser and the person before it, against the embedded server and a client's loopback listener."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
+
+import httpx
+import pytest
+
+from mcp_login.testing import EmbeddedServer, Person
+from tests.unit.testing.flow import VERIFIER, challenge_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass
+class Listener:
+    """A client's redirect URI, and the queries that came to it."""
+
+    redirect_uri: str
+    queries: queue.Queue[dict[str, str]] = field(default_factory=queue.Queue)
+
+    def next(self) -> dict[str, str]:
+        return self.queries.get(timeout=10)
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    class Callback(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found.queries.put(dict(parse_qsl(self.path.partition("?")[2])))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"You may close this window.")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Callback) as http:
+        found = Listener(f"http://127.0.0.1:{http.server_port}/callback")
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield found
+        http.shutdown()
+        thread.join()
+
+
+def authorization_url(server: EmbeddedServer, listener: Listener, client_id: str) -> str:
+    params = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": listener.redirect_uri,
+        "state": "right",
+        "code_challenge": challenge_of(VERIFIER),
+        "code_challenge_method": "S256",
+        "resource": server.resource,
+        "scope": "mcp",
+    }
+    return f"{server.endpoint('authorize')}?{urlencode(params)}"
+
+
+@contextmanager
+def asked(listener: Listener, *, auto_approve: bool = False) -> Iterator[str]:
+    """The authorization URL of a client that is registered at a running server."""
+    server = EmbeddedServer(auto_approve=auto_approve, separate_authorization_server=True)
+    with server.run():
+        metadata = {"redirect_uris": [listener.redirect_uri], "application_type": "native"}
+        answer = httpx.post(server.endpoint("register"), json=metadata, trust_env=False)
+        yield authorization_url(server, listener, answer.json()["client_id"])
+
+
+@pytest.mark.parametrize("auto_approve", [False, True])
+def test_who_approves_sends_a_code(listener: Listener, auto_approve: bool) -> None:
+    with asked(listener, auto_approve=auto_approve) as url:
+        person = Person.approves()
+        assert person(url) is True
+        answer = listener.next()
+        person.join()
+    assert answer["state"] == "right"
+    assert answer["code"]
+    assert person.urls == [url]
+    assert [(page.status, page.text) for page in person.pages] == [(200, "You may close this window.")]
+    assert not person.failures
+
+
+def test_who_denies_sends_an_error(listener: Listener) -> None:
+    with asked(listener) as url:
+        Person.denies()(url)
+        answer = listener.next()
+    assert (answer["error"], answer["state"]) == ("access_denied", "right")
+
+
+@pytest.mark.parametrize("auto_approve", [False, True])
+def test_who_closes_the_window_sends_nothing(listener: Listener, auto_approve: bool) -> None:
+    with asked(listener, auto_approve=auto_approve) as url:
+        person = Person.closes_the_window()
+        person(url)
+        person.join()
+    assert len(person.pages) == 1
+    assert listener.queries.empty()
+
+
+def test_who_is_slow_waits_for_the_event(listener: Listener) -> None:
+    go_on = threading.Event()
+    with asked(listener) as url:
+        person = Person.is_slow(go_on)
+        assert person(url) is True
+        assert not person.pages
+        assert listener.queries.empty()
+        go_on.set()
+        assert listener.next()["code"]
+        person.join()
+
+
+def test_who_is_attacked_sends_a_wrong_state_first(listener: Listener) -> None:
+    with asked(listener) as url:
+        person = Person.is_attacked()
+        person(url)
+        first, second = listener.next(), listener.next()
+        person.join()
+    assert first == {"code": "forged", "state": "forged"}
+    assert second["state"] == "right"
+
+
+def test_a_server_in_process_is_reached_without_a_socket(listener: Listener) -> None:
+    server = EmbeddedServer()
+    person = Person.approves(server=server)
+    with asked(listener) as elsewhere:
+        # The same client is unknown here: an error page, and nobody is redirected.
+        person(elsewhere.replace(elsewhere.partition("/authorize")[0], server.issuer))
+        person.join()
+    assert [page.status for page in person.pages] == [400]
+    assert server.requests.endpoints == ["authorization"]
+
+
+def test_what_can_not_be_reached_is_a_failure_and_no_exception() -> None:
+    person = Person.approves()
+    person("file:///etc/passwd")
+    person("http://127.0.0.1:1/authorize")
+    person.join()
+    assert not person.pages
+    assert [type(failure).__name__ for failure in person.failures] == ["ValueError", "URLError"]
+
+
+def test_neither_person_nor_page_shows_a_secret_when_printed(listener: Listener) -> None:
+    with asked(listener) as url:
+        person = Person.approves()
+        person(url)
+        code = listener.next()["code"]
+        person.join()
+    assert code not in repr((person, person.pages))
+    assert "right" not in repr((person, person.pages))
