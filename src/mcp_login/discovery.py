@@ -1,0 +1,239 @@
+"""From a resource to its authorization server.
+
+Specification 2026-07-28, "Authorization Server Discovery"; RFC 9728 section 3, RFC 8414 section 3, OpenID Connect Discovery
+section 4; the legacy path of 2025-03-26 only where every document is absent.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from .errors import AuthError, InvalidResponse, IssuerMismatch, LoginNotNeeded, TransportError
+from .protocol.authorization_server import (
+    AuthorizationServerMetadata,
+    authorization_server_metadata_urls,
+    default_authorization_server_metadata,
+    parse_authorization_server_metadata,
+    require_pkce,
+)
+from .protocol.challenge import Challenge, bearer_challenge
+from .protocol.message import HttpRequest, HttpResponse
+from .protocol.metadata import judge_metadata_response, retry_after
+from .protocol.resource import (
+    ProtectedResourceMetadata,
+    parse_protected_resource_metadata,
+    protected_resource_metadata_urls,
+)
+from .protocol.uri import origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .network.http import HttpClient
+    from .network.policy import AddressSpace
+
+__all__ = ["Discovery", "discover", "find_challenge"]
+
+_log = logging.getLogger("mcp_login")
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What the documents say about one resource."""
+
+    server_url: str
+    #: The document's `resource`, verbatim; without a document the server's URL.
+    resource: str
+    server: AuthorizationServerMetadata
+    #: Scopes that the resource's document lists; None where it is silent.
+    scopes_supported: tuple[str, ...] | None
+    #: No endpoint that is used may lie in a more private network than the resource itself.
+    floor: AddressSpace
+    #: The name the resource gives itself: hostile text, to be cleaned where it is shown.
+    resource_name: str | None = None
+
+
+async def discover(
+    http: HttpClient,
+    server_url: str,
+    *,
+    challenge_url: str | None = None,
+    challenged: bool = True,
+    issuer: str | None = None,
+    preferred_issuer: str | None = None,
+    tolerate_trailing_slash: bool = False,
+    trust_pkce: bool = False,
+) -> Discovery:
+    """Find the authorization server of `server_url` (canonical).
+
+    `challenge_url` is the `resource_metadata` of a challenge; `challenged` says whether the server asked for a login at all.
+    `issuer` is the only one that is acceptable (a pre-registered client is bound to it); `preferred_issuer` is tried first.
+
+    Raises `TransportError` where documents can't be had now, `InvalidResponse` and `IssuerMismatch` where they are broken,
+    `PolicyError` where they lead to a place they must not, `LoginNotNeeded`.
+    """
+    floor = await http.space_of(server_url)
+    resource = await _resource_metadata(http, server_url, challenge_url, floor)
+    # By now there is most likely a connection, and its address counts more than the name's.
+    floor = await http.space_of(server_url)
+    if resource is None:
+        if not challenged:
+            raise LoginNotNeeded(
+                f"{server_url} answers without a login and publishes no resource metadata. "
+                "Use it without credentials, or check the URL."
+            )
+        server = await _legacy_server(http, server_url, floor)
+        _check_issuer(issuer, (server.issuer,), server_url)
+        require_pkce(server, trusted=trust_pkce)
+        return Discovery(server_url, server_url, server, None, floor)
+    listed = resource.authorization_servers
+    if not listed:
+        raise InvalidResponse("the resource metadata names no authorization server", url=server_url)
+    _check_issuer(issuer, listed, server_url)
+    candidates = [issuer] if issuer is not None else _preferred_first(listed, preferred_issuer)
+    server = await _first_server(http, candidates, floor, tolerate_trailing_slash=tolerate_trailing_slash)
+    require_pkce(server, trusted=trust_pkce)
+    return Discovery(server_url, resource.resource, server, resource.scopes_supported, floor, resource.resource_name)
+
+
+async def find_challenge(http: HttpClient, server_url: str) -> tuple[bool, Challenge | None]:
+    """Ask the server for something without a token: whether it wants a login, and its challenge.
+
+    A `ping` is the one request that a client may send before anything else (MCP, basic/lifecycle), so that nothing is begun.
+    """
+    request = HttpRequest(
+        "POST",
+        server_url,
+        {"accept": "application/json, text/event-stream", "content-type": "application/json"},
+        b'{"jsonrpc":"2.0","id":0,"method":"ping"}',
+    )
+    response = await http.send(request)
+    if response.status != HTTPStatus.UNAUTHORIZED:
+        return False, None
+    return True, bearer_challenge(response.header_values("www-authenticate"))
+
+
+def _preferred_first(listed: Iterable[str], preferred: str | None) -> list[str]:
+    # RFC 9728 section 7.6 leaves the choice to the client: the one that was used before, then the resource's own order.
+    # No more than a few, or a hostile list would keep us busy.
+    return sorted(dict.fromkeys(listed), key=lambda item: item != preferred)[:4]
+
+
+def _check_issuer(issuer: str | None, listed: tuple[str, ...], server_url: str) -> None:
+    """Specification, "Authorization Server Binding": credentials are not used at another issuer than their own."""
+    if issuer is not None and issuer not in listed:
+        raise IssuerMismatch(
+            expected=issuer,
+            received=listed[0],
+            url=server_url,
+            reason=(
+                f"the client credentials belong to the issuer {issuer!r}, but this server now names {listed[0]!r}. "
+                "Check with the server's operator, then give client_id and issuer for the new one"
+            ),
+        )
+
+
+async def _get(http: HttpClient, url: str, floor: AddressSpace) -> HttpResponse:
+    request = HttpRequest("GET", url, {"accept": "application/json", "mcp-protocol-version": "2025-11-25"})
+    return await http.send(request, floor=floor, follow_redirects=True)
+
+
+class _Unknown:
+    """Why it couldn't be told whether documents exist: a server that is down is not one that has none."""
+
+    def __init__(self) -> None:
+        self.error: TransportError | None = None
+
+    def add_response(self, response: HttpResponse) -> None:
+        self.error = self.error or TransportError(
+            f"{response.url} answered with HTTP status {response.status}. Try again later.",
+            url=response.url,
+            retry_after=retry_after(response),
+        )
+
+    def add_error(self, error: TransportError) -> None:
+        self.error = self.error or error
+
+    def raise_if_any(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+async def _document(http: HttpClient, url: str, floor: AddressSpace, unknown: _Unknown) -> HttpResponse | None:
+    """The answer at `url` if it is a document; None where it is absent, or unknown, which is noted."""
+    try:
+        response = await _get(http, url, floor)
+    except TransportError as error:
+        unknown.add_error(error)
+        return None
+    verdict = judge_metadata_response(response)
+    if verdict == "document":
+        return response
+    if verdict == "unknown":
+        unknown.add_response(response)
+    return None
+
+
+async def _resource_metadata(
+    http: HttpClient, server_url: str, challenge_url: str | None, floor: AddressSpace
+) -> ProtectedResourceMetadata | None:
+    """RFC 9728 section 3; "Protected Resource Metadata Discovery Requirements": the challenge's URL, else the well-known ones."""
+    unknown = _Unknown()
+    urls = dict.fromkeys(
+        (*protected_resource_metadata_urls(server_url, challenge_url), *protected_resource_metadata_urls(server_url))
+    )
+    for url in urls:
+        response = await _document(http, url, floor, unknown)
+        if response is not None:
+            return parse_protected_resource_metadata(response, server_url=server_url)
+    unknown.raise_if_any()
+    return None
+
+
+async def _server_metadata(
+    http: HttpClient, issuer: str, floor: AddressSpace, unknown: _Unknown, *, tolerate_trailing_slash: bool = False
+) -> AuthorizationServerMetadata | None:
+    for url in authorization_server_metadata_urls(issuer):
+        response = await _document(http, url, floor, unknown)
+        if response is not None:
+            return parse_authorization_server_metadata(
+                response, issuer=issuer, tolerate_trailing_slash=tolerate_trailing_slash
+            )
+    return None
+
+
+async def _first_server(
+    http: HttpClient, issuers: list[str], floor: AddressSpace, *, tolerate_trailing_slash: bool
+) -> AuthorizationServerMetadata:
+    """The first issuer whose metadata can be had. The first problem is the one that is reported."""
+    problem: AuthError | None = None
+    for issuer in issuers:
+        unknown = _Unknown()
+        try:
+            found = await _server_metadata(
+                http, issuer, floor, unknown, tolerate_trailing_slash=tolerate_trailing_slash
+            )
+            if found is not None:
+                return found
+            unknown.raise_if_any()
+            raise InvalidResponse("the authorization server publishes no metadata at any well-known place", url=issuer)
+        except AuthError as error:
+            _log.info("authorization server %r can't be used: %s", issuer, type(error).__name__)
+            problem = problem or error
+    assert problem is not None  # noqa: S101 - there is at least one issuer
+    raise problem
+
+
+async def _legacy_server(http: HttpClient, server_url: str, floor: AddressSpace) -> AuthorizationServerMetadata:
+    """Specification 2025-03-26: the server's origin is the issuer; default endpoints where no document exists at all."""
+    # Nobody named this issuer, it is derived: an origin is the same with and without its slash.
+    issuer = origin(server_url)
+    unknown = _Unknown()
+    found = await _server_metadata(http, issuer, floor, unknown, tolerate_trailing_slash=True)
+    if found is not None:
+        return found
+    unknown.raise_if_any()
+    return default_authorization_server_metadata(issuer)

@@ -1,0 +1,341 @@
+"""The authorization code grant with PKCE: a person consents in a browser (RFC 6749 section 4.1, RFC 7636, RFC 8252)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import inspect
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
+
+from mcp_login.browser.listener import LoopbackListener, Outcome
+from mcp_login.browser.opener import browser_available, open_browser
+from mcp_login.browser.terminal import read_pasted_line, show_url, terminal_present
+from mcp_login.errors import (
+    AuthError,
+    AuthorizationErrorResponse,
+    InvalidResponse,
+    LoginRequired,
+    LoginTimeout,
+    RedirectPortTaken,
+    TokenErrorResponse,
+)
+from mcp_login.portal import protect
+from mcp_login.protocol.authorization import (
+    AuthorizationRequest,
+    AuthorizationResponse,
+    authorization_response_from_pasted_text,
+    build_authorization_request,
+    matches_state,
+    validate_authorization_response,
+)
+from mcp_login.protocol.scope import select_scopes
+from mcp_login.protocol.token import TokenResponse, build_code_request, parse_token_response
+from mcp_login.storage.record import Record, client_key
+
+from .client_registration import ClientOptions, forget_client, mechanism_for, register, stored_client
+
+if TYPE_CHECKING:
+    from mcp_login.network.http import HttpClient
+    from mcp_login.protocol.client import ClientInformation
+    from mcp_login.storage.base import Storage
+
+    from .base import Order, Save
+
+__all__ = ["AuthorizationCodeGrant", "OnAuthorizationUrl", "RedirectOptions"]
+
+_log = logging.getLogger("mcp_login")
+
+T = TypeVar("T")
+
+#: Told the URL to open. May be asynchronous. If it answers True, it has taken care of the browser.
+OnAuthorizationUrl = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectOptions:
+    """Where the browser comes back to, and how long that is waited for."""
+
+    host: str = "127.0.0.1"
+    #: None: the registered one, else any free one.
+    port: int | None = None
+    #: Seconds.
+    timeout: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationCodeGrant:
+    """Logs a person in through the system browser and a loopback redirect listener."""
+
+    client: ClientOptions = field(default_factory=ClientOptions)
+    redirect: RedirectOptions = field(default_factory=RedirectOptions)
+    #: Extra parameters of the authorization request, such as `audience` or `prompt`.
+    authorize_params: Mapping[str, str] = field(default_factory=dict)
+    on_authorization_url: OnAuthorizationUrl | None = None
+    clock: Callable[[], float] = time.time
+
+    name: ClassVar[str] = "authorization_code"
+    needs_person: ClassVar[bool] = True
+
+    @property
+    def issuer(self) -> str | None:
+        """The issuer that a pre-registered client is bound to."""
+        return self.client.issuer
+
+    @property
+    def client_id(self) -> str | None:
+        """The client id that the caller gave."""
+        return self.client.client_id
+
+    def current_client(self, client: ClientInformation) -> ClientInformation:
+        """`client` with the secret that the caller gave, if it is that client."""
+        if self.client.client_secret is None or client.client_id != self.client.client_id:
+            return client
+        return dataclasses.replace(client, client_secret=self.client.client_secret)
+
+    async def obtain(self, order: Order, http: HttpClient, storage: Storage, save: Save) -> Record:
+        """Log the person in. Raises any `AuthError`; among them `LoginTimeout` after the login's own time limit."""
+        try:
+            return await self._login(order, http, storage, save, fresh=False)
+        except _OtherRegistrationNeeded as signal:
+            _log.info("registering anew: %s", signal.cause.error)
+            return await self._login(order, http, storage, save, fresh=True)
+
+    async def _login(self, order: Order, http: HttpClient, storage: Storage, save: Save, *, fresh: bool) -> Record:
+        server = order.discovery.server
+        if server.authorization_endpoint is None or server.token_endpoint is None:
+            raise InvalidResponse("the metadata names no authorization or token endpoint", url=server.issuer)
+        scopes = select_scopes(
+            requested=order.requested_scopes,
+            challenged=order.challenged_scopes,
+            previous=order.previous_scopes,
+            supported_by_resource=order.discovery.scopes_supported,
+            supported_by_server=server.scopes_supported,
+        )
+        async with self._registered(order, http, storage, scopes, fresh=fresh) as (listener, client, reused):
+            request = build_authorization_request(
+                server,
+                client,
+                redirect_uri=listener.redirect_uri,
+                scopes=scopes,
+                resource=order.resource,
+                extra_params=self.authorize_params,
+                state_bytes=secrets.token_bytes(32),
+                verifier_bytes=secrets.token_bytes(32),
+            )
+            outcome = Outcome.FAILED
+            try:
+                response = await self._ask(request, listener)
+                record = await protect(self._redeem(order, http, client, response, scopes, save))
+                outcome = Outcome.DONE
+            except AuthorizationErrorResponse as error:
+                outcome = Outcome.DENIED if error.error == "access_denied" else Outcome.FAILED
+                await self._consider(error, storage, client, reused=reused)
+                raise
+            except TokenErrorResponse as error:
+                await self._consider(error, storage, client, reused=reused)
+                raise
+            except LoginTimeout:
+                outcome = Outcome.EXPIRED
+                if reused:
+                    # A server that has forgotten the client shows the person an error page and never comes back.
+                    await forget_client(storage, client)
+                raise
+            finally:
+                listener.finish(outcome)
+            return record
+
+    @contextlib.asynccontextmanager
+    async def _registered(
+        self, order: Order, http: HttpClient, storage: Storage, scopes: tuple[str, ...], *, fresh: bool
+    ) -> AsyncIterator[tuple[LoopbackListener, ClientInformation, bool]]:
+        """A bound listener, and a client that is known by its redirect URI; whether the registration is an earlier one."""
+        server = order.discovery.server
+        async with contextlib.AsyncExitStack() as stack:
+            earlier = None
+            if mechanism_for(self.client, server) == "dynamic":
+                # One redirect URI serves one login at a time: logins that share a registration queue.
+                await stack.enter_async_context(storage.lock(client_key(server.issuer)))
+                earlier = None if fresh else await stored_client(storage, server.issuer, self.clock())
+            listener, earlier = await self._listen(earlier)
+            stack.push_async_callback(listener.aclose)
+            client = earlier or await register(
+                self.client,
+                server,
+                redirect_uri=listener.redirect_uri,
+                scopes=scopes,
+                http=http,
+                floor=order.discovery.floor,
+                storage=storage,
+            )
+            yield listener, client, earlier is not None
+
+    async def _listen(self, earlier: ClientInformation | None) -> tuple[LoopbackListener, ClientInformation | None]:
+        """Bind first (RFC 8252 section 7.3): the registered port, else the caller's, else any."""
+        host, port = self.redirect.host, self.redirect.port
+        if earlier is not None:
+            registered = urlsplit(earlier.redirect_uri or "")
+            if registered.hostname == host.strip("[]") and registered.port and port in (None, registered.port):
+                with contextlib.suppress(RedirectPortTaken):
+                    return await LoopbackListener.open(host, registered.port), earlier
+        return await LoopbackListener.open(host, port or 0), None
+
+    async def _ask(self, request: AuthorizationRequest, listener: LoopbackListener) -> AuthorizationResponse:
+        """Send the person to the authorization server and wait for the answer."""
+        answer: asyncio.Future[AuthorizationResponse] = asyncio.get_running_loop().create_future()
+
+        def accept(query: str) -> Outcome:
+            if answer.done() or not matches_state(request, query):
+                # Specification, "Open Redirection": results without our state are discarded, and end nothing.
+                return Outcome.IGNORED
+            try:
+                answer.set_result(validate_authorization_response(request, query))
+            except AuthError as error:
+                answer.set_exception(error)
+                denied = isinstance(error, AuthorizationErrorResponse) and error.error == "access_denied"
+                return Outcome.DENIED if denied else Outcome.FAILED
+            return Outcome.RECEIVED
+
+        limit = self.redirect.timeout
+        # At the same time: a browser in the foreground (BROWSER=lynx) returns only when the login is over.
+        tasks = {
+            asyncio.ensure_future(listener.receive(accept)),
+            asyncio.ensure_future(self._send_person(request, accept)),
+        }
+        try:
+            async with asyncio.timeout(limit):
+                return await _first_of(answer, tasks)
+        except TimeoutError:
+            raise LoginTimeout(
+                f"Nobody finished the login at {request.issuer} within {limit:g} seconds. Try again; if the browser showed an "
+                "error page there, it may say why. callback_timeout sets the limit.",
+                seconds=limit,
+            ) from None
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if answer.done() and not answer.cancelled():
+                answer.exception()
+
+    async def _send_person(self, request: AuthorizationRequest, accept: Callable[[str], Outcome]) -> None:
+        if not await self._show(request.url):
+            await _read_paste(request, accept)
+
+    async def _show(self, url: str) -> bool:
+        """Bring the URL before the person; False where only a terminal is left, to which the answer can be pasted back."""
+        if self.on_authorization_url is not None:
+            result = self.on_authorization_url(url)
+            if inspect.isawaitable(result):
+                result = await result
+            if result is True:
+                return True
+        else:
+            show_url(url)
+        if await asyncio.to_thread(lambda: browser_available() and open_browser(url)):
+            return True
+        if self.on_authorization_url is None and not terminal_present():
+            raise LoginRequired(
+                "A person has to log in, but no browser can be opened here and there is no terminal to show the address on. "
+                "Log in on a terminal with `mcp-login login`, or pass on_authorization_url.",
+                resource=url.partition("?")[0],
+            )
+        return False
+
+    async def _redeem(
+        self,
+        order: Order,
+        http: HttpClient,
+        client: ClientInformation,
+        response: AuthorizationResponse,
+        scopes: tuple[str, ...],
+        save: Save,
+    ) -> Record:
+        server = order.discovery.server
+        assert server.token_endpoint is not None  # noqa: S101 - _login saw it
+        request = build_code_request(server.token_endpoint, client, response, resource=order.resource)
+        answer = parse_token_response(await http.send(request, floor=order.discovery.floor), secrets=request.secrets)
+        record = self._record(order, client, answer, scopes)
+        await save(record)
+        return record
+
+    def _record(
+        self, order: Order, client: ClientInformation, answer: TokenResponse, scopes: tuple[str, ...]
+    ) -> Record:
+        discovery = order.discovery
+        now = self.clock()
+        return Record(
+            server_url=discovery.server_url,
+            account=order.account,
+            issuer=discovery.server.issuer,
+            client=client,
+            grant=self.name,
+            token_endpoint=discovery.server.token_endpoint or "",
+            revocation_endpoint=discovery.server.revocation_endpoint,
+            access_token=answer.access_token,
+            refresh_token=answer.refresh_token,
+            expires_at=None if answer.expires_in is None else now + answer.expires_in,
+            obtained_at=now,
+            # RFC 6749 section 5.1: a scope that is left out is the one that was asked for.
+            granted_scopes=scopes if answer.scopes is None else answer.scopes,
+            requested_scopes=scopes,
+            resource=order.resource or discovery.resource,
+            sends_resource=order.resource is not None,
+            address_space=discovery.floor.name.lower(),
+        )
+
+    async def _consider(
+        self,
+        error: AuthorizationErrorResponse | TokenErrorResponse,
+        storage: Storage,
+        client: ClientInformation,
+        *,
+        reused: bool,
+    ) -> None:
+        """Whether an earlier registration is to blame: forgotten by the server, or without the scopes that are wanted now."""
+        if client.mechanism == "dynamic" and reused and error.error in _BLAMES_REGISTRATION:
+            await forget_client(storage, client)
+            raise _OtherRegistrationNeeded(error) from None
+
+
+_BLAMES_REGISTRATION = frozenset({"invalid_client", "unauthorized_client", "invalid_scope"})
+
+
+class _OtherRegistrationNeeded(Exception):
+    """Not an error: the login starts once more, with a new registration."""
+
+    def __init__(self, cause: AuthorizationErrorResponse | TokenErrorResponse) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+async def _first_of(answer: asyncio.Future[T], tasks: set[asyncio.Task[None]]) -> T:
+    """Wait for `answer`. A task that fails fails the wait; one that ends doesn't."""
+    waiting: set[asyncio.Future[None]] = set(tasks)
+    while not answer.done():
+        pending: list[asyncio.Future[Any]] = [answer, *waiting]
+        await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in {task for task in waiting if task.done()}:
+            waiting.remove(task)
+            if not answer.done():
+                task.result()
+    return answer.result()
+
+
+async def _read_paste(request: AuthorizationRequest, accept: Callable[[str], Outcome]) -> None:
+    """The redirect URL (or code) that the person copies out of a browser elsewhere is an answer like any other."""
+    while (line := await read_pasted_line()) is not None:
+        try:
+            query = authorization_response_from_pasted_text(request, line)
+        except AuthError as error:
+            _log.warning("%s", error)
+            continue
+        if accept(query) is not Outcome.IGNORED:
+            return
+        _log.warning("What was pasted belongs to another login. Paste the whole address the browser ended at.")

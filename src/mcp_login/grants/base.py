@@ -1,0 +1,69 @@
+"""How a token is first obtained: one small protocol, one class for each grant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from mcp_login.discovery import Discovery
+    from mcp_login.network.http import HttpClient
+    from mcp_login.protocol.client import ClientInformation
+    from mcp_login.storage.base import Storage
+    from mcp_login.storage.record import Record
+
+__all__ = ["Grant", "Order", "Save"]
+
+#: Stores the record, unless what is stored has changed meanwhile.
+Save: TypeAlias = "Callable[[Record], Awaitable[None]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is wanted of a grant: access to one resource for one account."""
+
+    discovery: Discovery
+    account: str | None
+    #: Scopes the caller asked for, the challenge named, and those asked for before (specification, "Scope Selection Strategy").
+    requested_scopes: tuple[str, ...] = ()
+    challenged_scopes: tuple[str, ...] = ()
+    previous_scopes: tuple[str, ...] = ()
+    #: RFC 8707: sent verbatim; None leaves it out, by the caller's explicit wish.
+    resource: str | None = None
+
+
+class Grant(Protocol):
+    """One way to a token. It must not keep state between two orders: sessions share it."""
+
+    @property
+    def name(self) -> str:
+        """The word stored in the record."""
+        ...
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether a person has to do something: such a grant is used only where a person may be asked."""
+        ...
+
+    @property
+    def issuer(self) -> str | None:
+        """The issuer that the grant's own credentials belong to; None: any."""
+        ...
+
+    @property
+    def client_id(self) -> str | None:
+        """The client id that was given by the caller; records of another client are not used."""
+        ...
+
+    def current_client(self, client: ClientInformation) -> ClientInformation:
+        """`client` as it authenticates now: with the caller's secret, where that is a newer one of the same client."""
+        ...
+
+    async def obtain(self, order: Order, http: HttpClient, storage: Storage, save: Save) -> Record:
+        """Obtain a token, `save` what came of it, and return that. Raises any `AuthError`.
+
+        From sending what can be redeemed only once until `save` has returned, a cancellation must wait (`portal.protect`).
+        """
+        ...

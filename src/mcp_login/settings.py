@@ -1,0 +1,105 @@
+"""What a caller may say about a login, and the session that comes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from .session import SERVER_RESOURCE, ServerResource, Session
+from .storage.choose import default_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import httpx
+
+    from .grants.base import Grant
+    from .grants.client_registration import AskForClient
+    from .session import Demand, Renewed
+    from .storage.base import Storage
+
+__all__ = ["LoginOptions", "SessionOptions", "open_session"]
+
+
+class LoginOptions(TypedDict, total=False):
+    """The keywords that `OAuth`, `login`, `access_token` and `logout` share; `OAuth` documents each."""
+
+    scopes: str | Sequence[str] | None
+    client_name: str
+    client_id: str | None
+    client_secret: str | None
+    issuer: str | None
+    client_metadata_url: str | None
+    additional_client_metadata: Mapping[str, Any] | None
+    callback_host: str
+    callback_port: int | None
+    callback_timeout: float
+    storage: Storage | None
+    account: str | None
+    interactive: bool | None
+    on_authorization_url: Callable[[str], object] | None
+    resource: str | ServerResource | None
+    authorize_params: Mapping[str, str] | None
+    grant: Grant | None
+    http_client: Callable[[], httpx.AsyncClient] | None
+
+
+class SessionOptions(LoginOptions, total=False):
+    """With what only the library's own callers say."""
+
+    storage_required: bool
+    ask_for_client: AskForClient | None
+
+
+def open_session(server_url: str, **options: Unpack[SessionOptions]) -> Session:
+    """A session for `server_url`. Touches neither network nor storage. Raises `PolicyError` for a URL that is not allowed."""
+    scopes = options.get("scopes")
+    grant = options.get("grant")
+    return Session(
+        server_url,
+        account=options.get("account"),
+        storage=options.get("storage") or default_storage(),
+        grant=(lambda: _authorization_code(options)) if grant is None else (lambda: grant),
+        renew=_renew,
+        client_id=options.get("client_id") if grant is None else grant.client_id,
+        scopes=_scopes(scopes),
+        resource=options.get("resource", SERVER_RESOURCE),
+        interactive=options.get("interactive"),
+        storage_required=options.get("storage_required", False),
+        http_client=options.get("http_client"),
+    )
+
+
+async def _renew(session: Session, demand: Demand) -> Renewed:
+    from .renewal import Renewal
+
+    return await Renewal(session).fulfil(demand)
+
+
+def _scopes(scopes: str | Sequence[str] | None) -> tuple[str, ...]:
+    if not scopes:
+        return ()
+    return tuple(dict.fromkeys(scopes.split() if isinstance(scopes, str) else scopes))
+
+
+def _authorization_code(options: SessionOptions) -> Grant:
+    from .grants.authorization_code import AuthorizationCodeGrant, RedirectOptions
+    from .grants.client_registration import ClientOptions
+
+    return AuthorizationCodeGrant(
+        client=ClientOptions(
+            client_name=options.get("client_name") or "mcp-login",
+            client_id=options.get("client_id"),
+            client_secret=options.get("client_secret"),
+            issuer=options.get("issuer"),
+            client_metadata_url=options.get("client_metadata_url"),
+            additional_client_metadata=options.get("additional_client_metadata") or {},
+            ask_for_client=options.get("ask_for_client"),
+        ),
+        redirect=RedirectOptions(
+            host=options.get("callback_host") or "127.0.0.1",
+            port=options.get("callback_port"),
+            timeout=options.get("callback_timeout", 300.0),
+        ),
+        authorize_params=options.get("authorize_params") or {},
+        on_authorization_url=options.get("on_authorization_url"),
+    )
