@@ -76,7 +76,9 @@ class OAuth(_Auth):
         resource: The resource indicator (RFC 8707), where it isn't the one of the server's metadata; None leaves it out.
         authorize_params: More parameters for the authorization request, such as `audience` or `prompt`.
         grant: Another way to obtain tokens than a person's login.
-        http_client: Makes the httpx.AsyncClient for the library's own requests. Addresses are then not checked.
+        http_client: Makes the httpx.AsyncClient for the library's own requests. Addresses are then judged by URL only.
+        allow_private_network: For intranets and tests: lets metadata lead to private and loopback addresses, and
+            private addresses be used without TLS.
 
     Requests raise any `AuthError`: `LoginRequired` where a person would have to be asked, `TransportError` where a server is
     down. Inside an MCP client these arrive in exception groups: catch them with `except* AuthError`.
@@ -109,6 +111,7 @@ class OAuth(_Auth):
         authorize_params: Mapping[str, str] | None = None,
         grant: Grant | None = None,
         http_client: Callable[[], httpx.AsyncClient] | None = None,
+        allow_private_network: bool = False,
     ) -> None:
         self._session = open_session(
             server_url,
@@ -130,6 +133,7 @@ class OAuth(_Auth):
             authorize_params=authorize_params,
             grant=grant,
             http_client=http_client,
+            allow_private_network=allow_private_network,
         )
 
     def __repr__(self) -> str:

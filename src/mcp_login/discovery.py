@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from .errors import AuthError, InvalidResponse, IssuerMismatch, LoginNotNeeded, TransportError
+from .errors import AuthError, InvalidResponse, IssuerMismatch, LoginNotNeeded, TransportError, printable
 from .protocol.authorization_server import (
     AuthorizationServerMetadata,
     authorization_server_metadata_urls,
@@ -66,6 +66,7 @@ async def discover(
     preferred_issuer: str | None = None,
     tolerate_trailing_slash: bool = False,
     trust_pkce: bool = False,
+    allow_http: bool = False,
 ) -> Discovery:
     """Find the authorization server of `server_url` (canonical).
 
@@ -85,7 +86,7 @@ async def discover(
                 f"{server_url} answers without a login and publishes no resource metadata. "
                 "Use it without credentials, or check the URL."
             )
-        server = await _legacy_server(http, server_url, floor)
+        server = await _legacy_server(http, server_url, floor, allow_http=allow_http)
         _check_issuer(issuer, (server.issuer,), server_url)
         require_pkce(server, trusted=trust_pkce)
         return Discovery(server_url, server_url, server, None, floor)
@@ -94,7 +95,9 @@ async def discover(
         raise InvalidResponse("the resource metadata names no authorization server", url=server_url)
     _check_issuer(issuer, listed, server_url)
     candidates = [issuer] if issuer is not None else _preferred_first(listed, preferred_issuer)
-    server = await _first_server(http, candidates, floor, tolerate_trailing_slash=tolerate_trailing_slash)
+    server = await _first_server(
+        http, candidates, floor, tolerate_trailing_slash=tolerate_trailing_slash, allow_http=allow_http
+    )
     require_pkce(server, trusted=trust_pkce)
     return Discovery(server_url, resource.resource, server, resource.scopes_supported, floor, resource.resource_name)
 
@@ -194,19 +197,25 @@ async def _resource_metadata(
 
 
 async def _server_metadata(
-    http: HttpClient, issuer: str, floor: AddressSpace, unknown: _Unknown, *, tolerate_trailing_slash: bool = False
+    http: HttpClient,
+    issuer: str,
+    floor: AddressSpace,
+    unknown: _Unknown,
+    *,
+    tolerate_trailing_slash: bool,
+    allow_http: bool,
 ) -> AuthorizationServerMetadata | None:
     for url in authorization_server_metadata_urls(issuer):
         response = await _document(http, url, floor, unknown)
         if response is not None:
             return parse_authorization_server_metadata(
-                response, issuer=issuer, tolerate_trailing_slash=tolerate_trailing_slash
+                response, issuer=issuer, tolerate_trailing_slash=tolerate_trailing_slash, allow_http=allow_http
             )
     return None
 
 
 async def _first_server(
-    http: HttpClient, issuers: list[str], floor: AddressSpace, *, tolerate_trailing_slash: bool
+    http: HttpClient, issuers: list[str], floor: AddressSpace, *, tolerate_trailing_slash: bool, allow_http: bool
 ) -> AuthorizationServerMetadata:
     """The first issuer whose metadata can be had. The first problem is the one that is reported."""
     problem: AuthError | None = None
@@ -214,26 +223,36 @@ async def _first_server(
         unknown = _Unknown()
         try:
             found = await _server_metadata(
-                http, issuer, floor, unknown, tolerate_trailing_slash=tolerate_trailing_slash
+                http,
+                issuer,
+                floor,
+                unknown,
+                tolerate_trailing_slash=tolerate_trailing_slash,
+                allow_http=allow_http,
             )
             if found is not None:
                 return found
             unknown.raise_if_any()
-            raise InvalidResponse("the authorization server publishes no metadata at any well-known place", url=issuer)
+            raise InvalidResponse(
+                "the authorization server publishes no metadata at any well-known place. Ask its operator to",
+                url=issuer,
+            )
         except AuthError as error:
-            _log.info("authorization server %r can't be used: %s", issuer, type(error).__name__)
+            _log.info("authorization server %s can't be used: %s", printable(issuer), type(error).__name__)
             problem = problem or error
     assert problem is not None  # noqa: S101 - there is at least one issuer
     raise problem
 
 
-async def _legacy_server(http: HttpClient, server_url: str, floor: AddressSpace) -> AuthorizationServerMetadata:
+async def _legacy_server(
+    http: HttpClient, server_url: str, floor: AddressSpace, *, allow_http: bool
+) -> AuthorizationServerMetadata:
     """Specification 2025-03-26: the server's origin is the issuer; default endpoints where no document exists at all."""
     # Nobody named this issuer, it is derived: an origin is the same with and without its slash.
     issuer = origin(server_url)
     unknown = _Unknown()
-    found = await _server_metadata(http, issuer, floor, unknown, tolerate_trailing_slash=True)
+    found = await _server_metadata(http, issuer, floor, unknown, tolerate_trailing_slash=True, allow_http=allow_http)
     if found is not None:
         return found
     unknown.raise_if_any()
-    return default_authorization_server_metadata(issuer)
+    return default_authorization_server_metadata(issuer, allow_http=allow_http)

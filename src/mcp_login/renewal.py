@@ -19,7 +19,7 @@ from .errors import (
     TransportError,
 )
 from .network.http import HttpClient
-from .network.policy import AddressSpace
+from .network.policy import AddressSpace, NetworkPolicy
 from .portal import protect
 from .protocol.token import TokenResponse, build_refresh_request, parse_token_response
 from .session import SERVER_RESOURCE, Demand, Renewed, Session
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .discovery import Discovery
     from .protocol.message import HttpResponse
 
-__all__ = ["Renewal"]
+__all__ = ["Renewal", "open_http"]
 
 #: How long to wait for others who refresh the same login, in seconds.
 LOCK_LIMIT = 45.0
@@ -50,6 +50,11 @@ REFRESH_WAITS = (0.2, 1.0)
 
 #: A server's Retry-After is obeyed up to this many seconds; beyond, the caller is told.
 RETRY_AFTER_LIMIT = 5.0
+
+
+def open_http(session: Session) -> HttpClient:
+    """The client for the requests of `session` to strangers. To be closed."""
+    return HttpClient(NetworkPolicy(allow_private_network=session.allow_private_network), session.http_client)
 
 
 class Renewal:
@@ -226,6 +231,7 @@ class Renewal:
                     challenged=demand.challenged,
                     issuer=grant.issuer,
                     preferred_issuer=previous.issuer if previous is not None else None,
+                    allow_http=session.allow_private_network,
                 )
                 self._check_binding(grant.client_id, previous, discovery)
                 order = Order(
@@ -310,7 +316,7 @@ class Renewal:
 
     @contextlib.asynccontextmanager
     async def _http(self) -> AsyncIterator[HttpClient]:
-        http = HttpClient(factory=self._session.http_client)
+        http = open_http(self._session)
         try:
             yield http
         finally:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 from .credentials import LogoutResult
 from .errors import AuthError, StorageError
-from .network.http import HttpClient
 from .network.policy import AddressSpace
 from .portal import protect
 from .protocol.token import build_revocation_request, parse_revocation_response
+from .renewal import open_http
 from .storage.index import Index
 from .storage.record import Record, client_key, record_key
 
@@ -48,7 +48,7 @@ async def _log_out(session: Session, *, forget_client: bool) -> LogoutResult:
     if record is None:
         return LogoutResult(session.server_url, deleted=text is not None, revoked=None)
     if forget_client:
-        await storage.delete(client_key(record.issuer))
+        await storage.delete(client_key(record.issuer, record.client.client_name))
     try:
         revoked = await _revoke(session, record)
     except AuthError as error:
@@ -67,7 +67,7 @@ async def _revoke(session: Session, record: Record) -> bool | None:
         (record.access_token, "access_token"),
     )
     floor = AddressSpace[record.address_space.upper()]
-    http = HttpClient(factory=session.http_client)
+    http = open_http(session)
     try:
         for token, hint in tokens:
             if token is not None:

@@ -132,9 +132,10 @@ class Session:
         interactive: bool | None = None,
         storage_required: bool = False,
         http_client: Callable[[], httpx.AsyncClient] | None = None,
+        allow_private_network: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.server_url = canonical_resource(server_url)
+        self.server_url = canonical_resource(server_url, allow_http=allow_private_network)
         self.account = account
         self.key = record_key(self.server_url, account)
         self.scopes = scopes
@@ -146,6 +147,7 @@ class Session:
         self._renew = renew
         self.client_id = client_id
         self.http_client = http_client
+        self.allow_private_network = allow_private_network
         self.clock = clock
         #: Scope sets that a step-up was tried for without effect (specification, "Step-Up Authorization Flow").
         self.failed_scopes: set[frozenset[str]] = set()

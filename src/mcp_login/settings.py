@@ -41,6 +41,7 @@ class LoginOptions(TypedDict, total=False):
     authorize_params: Mapping[str, str] | None
     grant: Grant | None
     http_client: Callable[[], httpx.AsyncClient] | None
+    allow_private_network: bool
 
 
 class SessionOptions(LoginOptions, total=False):
@@ -66,6 +67,7 @@ def open_session(server_url: str, **options: Unpack[SessionOptions]) -> Session:
         interactive=options.get("interactive"),
         storage_required=options.get("storage_required", False),
         http_client=options.get("http_client"),
+        allow_private_network=options.get("allow_private_network", False),
     )
 
 
@@ -102,4 +104,5 @@ def _authorization_code(options: SessionOptions) -> Grant:
         ),
         authorize_params=options.get("authorize_params") or {},
         on_authorization_url=options.get("on_authorization_url"),
+        allow_http=options.get("allow_private_network", False),
     )

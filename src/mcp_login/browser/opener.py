@@ -38,13 +38,14 @@ LAUNCH_TIME = 2.0
 _SUSPICIOUS = re.compile(r"""["'`<>{}|^$()]|%(?![0-9A-Fa-f]{2})""")
 
 
-def defuse(url: str) -> str:
+def defuse(url: str, *, allow_http: bool = False) -> str:
     """`url` fit to be given to a browser: characters that a launcher could misread are percent-encoded, and logged.
 
-    Raises `PolicyError` unless `url` is https, or http on loopback, without user information, spaces, backslashes,
+    Raises `PolicyError` unless `url` is https, or http on loopback (`allow_http`: anywhere), without user information,
+    spaces, backslashes,
     control characters and characters beyond ASCII.
     """
-    require_secure(url, what="authorization URL", allow_loopback=True)
+    require_secure(url, what="authorization URL", allow_loopback=True, allow_http=allow_http)
     found = set(_SUSPICIOUS.findall(url))
     if found:
         # The URL itself holds the state, so it isn't logged.
@@ -54,14 +55,14 @@ def defuse(url: str) -> str:
     return _SUSPICIOUS.sub(lambda match: f"%{ord(match[0]):02X}", url)
 
 
-def open_browser(url: str, *, timeout: float = TIME_LIMIT) -> bool:
+def open_browser(url: str, *, timeout: float = TIME_LIMIT, allow_http: bool = False) -> bool:
     """Open `url` in the person's browser, and say whether one was started.
 
     Waits `timeout` seconds at most, so an event loop gives it to a thread. A browser that is still starting after that,
     or that runs in the foreground, counts as started. Raises `PolicyError` as `defuse` does.
     """
     try:
-        return _in_daemon_thread(_launch, defuse(url)).result(timeout)
+        return _in_daemon_thread(_launch, defuse(url, allow_http=allow_http)).result(timeout)
     except TimeoutError:
         return True
 

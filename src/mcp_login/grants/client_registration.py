@@ -6,6 +6,7 @@ what to do. What a dynamic registration gave is kept for each issuer, so that te
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -63,10 +64,10 @@ def mechanism_for(options: ClientOptions, metadata: AuthorizationServerMetadata)
     )
 
 
-async def stored_client(storage: Storage, issuer: str, now: float) -> ClientInformation | None:
-    """What an earlier dynamic registration at `issuer` gave, if it is still good."""
+async def stored_client(storage: Storage, issuer: str, client_name: str, now: float) -> ClientInformation | None:
+    """What an earlier dynamic registration of `client_name` at `issuer` gave, if it is still good."""
     try:
-        text = await storage.load(client_key(issuer))
+        text = await storage.load(client_key(issuer, client_name))
         client = None if text is None else parse_client(text)
     except StorageError as error:
         # A seed is worth no failed login: registering anew mends it.
@@ -82,7 +83,7 @@ async def stored_client(storage: Storage, issuer: str, now: float) -> ClientInfo
 
 async def forget_client(storage: Storage, client: ClientInformation) -> None:
     """Forget a dynamic registration that the server no longer knows. Records obtained with it stay as they are."""
-    key = client_key(client.issuer)
+    key = client_key(client.issuer, client.client_name)
     text = await storage.load(key)
     if text is None:
         return
@@ -169,9 +170,10 @@ async def _register_dynamically(
             ),
         )
         response = await http.send(request, floor=floor)
-        return parse_registration_response(
+        client = parse_registration_response(
             response, issuer=metadata.issuer, metadata=metadata, redirect_uri=redirect_uri
         )
+        return dataclasses.replace(client, client_name=options.client_name)
 
     scope = format_scope(scopes)
     try:
@@ -186,7 +188,7 @@ async def _register_dynamically(
 
 async def _keep(storage: Storage, client: ClientInformation) -> None:
     try:
-        await storage.save(client_key(client.issuer), dump_client(client))
+        await storage.save(client_key(client.issuer, client.client_name), dump_client(client))
     except StorageError as error:
         _log.warning(
             "the registration at %s could not be stored, the next login registers again: %s", client.issuer, error

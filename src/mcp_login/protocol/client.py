@@ -28,3 +28,5 @@ class ClientInformation:
     token_endpoint_auth_method: TokenEndpointAuthMethod = "none"  # noqa: S105 - the name of a method
     #: The redirect URI that was registered; None where the client was registered elsewhere.
     redirect_uri: str | None = None
+    #: The name it was registered under, which a person is shown when they are asked for consent.
+    client_name: str | None = None

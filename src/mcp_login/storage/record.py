@@ -40,12 +40,13 @@ def record_key(server_url: str, account: str | None) -> str:
     return server_url if account is None else f"{server_url}#{account}"
 
 
-def client_key(issuer: str) -> str:
-    """The key of the client information that seeds new logins at `issuer`.
+def client_key(issuer: str, client_name: str | None = None) -> str:
+    """The key of the client information that seeds new logins at `issuer` of the application `client_name`.
 
-    No URL begins so, hence no record's key does.
+    Each application has its own: the name is what a person reads when they are asked for consent. No URL begins so, hence
+    no record's key does.
     """
-    return f"client {issuer}"
+    return f"client {issuer}" if client_name is None else f"client {issuer} {client_name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,7 @@ _CLIENT_FIELDS: dict[str, Callable[[object], bool]] = {
     "client_secret_expires_at": _optional(_seconds),
     "token_endpoint_auth_method": _one_of(*get_args(TokenEndpointAuthMethod)),
     "redirect_uri": _optional(_url),
+    "client_name": _optional(_text),
 }
 
 _REQUIRED = frozenset(("server_url", "issuer", "token_endpoint", "access_token", "resource", "client_id", "mechanism"))
