@@ -6,13 +6,16 @@ Fixtures: `home` (the empty home folder that every test has), `anyio_backend` (a
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests import loopback_only
 from tests.real import parts
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__: list[str] = []
 

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from .storage.base import Storage
     from .storage.record import Record
 
-    class _Auth(httpx.Auth):
-        """For type checkers: what both libraries' classes have in common."""
+    class _Auth(httpx.Auth, httpx2.Auth):
+        """For type checkers: an Auth of both libraries. Their flows differ in the types of requests only."""
+
+        def auth_flow(self, request: Any) -> Generator[Any, Any, None]: ...
+        def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]: ...
+        def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]: ...
 
 else:
     try:

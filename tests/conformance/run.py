@@ -16,13 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.conformance.client import REFUSED
 from tests.real import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["ALLOWED_TO_FAIL", "CLIENTS", "RUNS", "WORKERS", "Result", "Run", "run"]
 

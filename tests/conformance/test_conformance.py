@@ -7,14 +7,17 @@ first test starts all that are wanted, a few at a time; each test awaits its own
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conformance.client import REFUSED
 from tests.conformance.run import ALLOWED_TO_FAIL, RUNS, WORKERS, Result, Run, run
 from tests.real import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 __all__: list[str] = []
 
