@@ -84,8 +84,8 @@ class InvalidResponse(AuthError):
     """A peer's answer breaks the document that governs it. `url` says whose answer, `reason` what is wrong with it."""
 
     def __init__(self, reason: str, *, url: str) -> None:
-        self.reason = printable(reason)
-        self.url = printable(url)
+        self.reason: str = printable(reason)
+        self.url: str = printable(url)
         super().__init__(f"{self.url}: {self.reason}")
 
 
@@ -93,8 +93,8 @@ class IssuerMismatch(InvalidResponse):
     """An issuer is not, character for character, the one that was expected (RFC 8414 section 3.3, RFC 9207 section 2.4)."""
 
     def __init__(self, *, expected: str, received: str | None, url: str, reason: str | None = None) -> None:
-        self.expected = printable(expected)
-        self.received = None if received is None else printable(received)
+        self.expected: str = printable(expected)
+        self.received: str | None = None if received is None else printable(received)
         said = "named no issuer" if received is None else f"named the issuer {self.received!r}"
         super().__init__(reason or f"{said}, expected was {self.expected!r}", url=url)
 
@@ -114,11 +114,11 @@ class ErrorResponse(AuthError):
         url: str | None = None,
         hint: str | None = None,
     ) -> None:
-        self.error = printable(error, 100)
-        self.error_description = None if error_description is None else printable(error_description)
-        self.error_uri = None if error_uri is None else printable(error_uri)
+        self.error: str = printable(error, 100)
+        self.error_description: str | None = None if error_description is None else printable(error_description)
+        self.error_uri: str | None = None if error_uri is None else printable(error_uri)
         self.status_code = status_code
-        self.url = None if url is None else printable(url)
+        self.url: str | None = None if url is None else printable(url)
         self.hint = hint
         message = f"{self.action}: {self.error}"
         if self.error_description:
@@ -183,7 +183,7 @@ class LoginRequired(AuthError):
     def __init__(self, message: str, *, resource: str, scopes: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.resource = resource
-        self.scopes = tuple(scopes)
+        self.scopes: tuple[str, ...] = tuple(scopes)
 
 
 class LoginNotNeeded(AuthError):
@@ -203,7 +203,7 @@ class RegistrationRequired(AuthError):
 
     def __init__(self, message: str, *, issuer: str) -> None:
         super().__init__(message)
-        self.issuer = printable(issuer)
+        self.issuer: str = printable(issuer)
 
 
 class RedirectPortTaken(AuthError):

@@ -52,7 +52,7 @@ class Portal:
     """One event loop in one daemon thread, started when first needed."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(_DaemonThreads())
         self._started = threading.Event()

@@ -135,13 +135,13 @@ class Session:
         allow_private_network: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.server_url = canonical_resource(server_url, allow_http=allow_private_network)
+        self.server_url: str = canonical_resource(server_url, allow_http=allow_private_network)
         self.account = account
-        self.key = record_key(self.server_url, account)
+        self.key: str = record_key(self.server_url, account)
         self.scopes = scopes
         self.resource = resource
         self.interactive = interactive
-        self.storage = storage
+        self.storage: Storage = storage
         self.storage_required = storage_required
         self.grant = grant
         self._renew = renew
@@ -152,7 +152,7 @@ class Session:
         #: Scope sets that a step-up was tried for without effect (specification, "Step-Up Authorization Flow").
         self.failed_scopes: set[frozenset[str]] = set()
         #: Whether the server refused a token that was fresh from a login: until it accepts one, another window won't help.
-        self.login_is_useless = False
+        self.login_is_useless: bool = False
         #: When (seconds since the epoch) and how the last login failed.
         self.last_failure: tuple[float, AuthError] | None = None
         self._record: Record | None = None

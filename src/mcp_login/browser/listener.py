@@ -60,7 +60,7 @@ class LoopbackListener:
         max_connections: int = 64,
     ) -> None:
         self.port: int = sockets[0].getsockname()[1]
-        self.redirect_uri = f"http://{host}:{self.port}{path}"
+        self.redirect_uri: str = f"http://{host}:{self.port}{path}"
         self._path = path
         self._result_path = path.rstrip("/") + "/result"
         names = {host} | {_in_url(listening.getsockname()[0]) for listening in sockets}

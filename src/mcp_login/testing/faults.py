@@ -82,13 +82,13 @@ class _Slot:
 class Faults:
     """The faults of each endpoint: `server.faults.token_endpoint = Fault(status=503, times=2, retry_after=1)`."""
 
-    mcp_endpoint = _Slot("mcp")
-    resource_metadata = _Slot("resource_metadata")
-    server_metadata = _Slot("server_metadata")
-    registration_endpoint = _Slot("registration")
-    authorization_endpoint = _Slot("authorization")
-    token_endpoint = _Slot("token")
-    revocation_endpoint = _Slot("revocation")
+    mcp_endpoint: _Slot = _Slot("mcp")
+    resource_metadata: _Slot = _Slot("resource_metadata")
+    server_metadata: _Slot = _Slot("server_metadata")
+    registration_endpoint: _Slot = _Slot("registration")
+    authorization_endpoint: _Slot = _Slot("authorization")
+    token_endpoint: _Slot = _Slot("token")
+    revocation_endpoint: _Slot = _Slot("revocation")
 
     def __init__(self) -> None:
         self._pending: dict[str, list[tuple[Fault, int | None]]] = {}

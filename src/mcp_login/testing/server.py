@@ -51,15 +51,15 @@ class EmbeddedServer:
         self._site = Site(replace(configuration or Configuration(), **settings))
         self.clock = clock
         #: Faults to come, by endpoint.
-        self.faults = Faults()
+        self.faults: Faults = Faults()
         #: What was asked, in order.
-        self.requests = RequestLog()
+        self.requests: RequestLog = RequestLog()
         self._tokens = Tokens(self._site, clock)
         self._clients = Clients(self._site, clock)
         self._authorization_server = AuthorizationServer(self._site, self._clients, self._tokens)
         self._mcp_server = McpServer(self._site, self._tokens)
         #: The ASGI application, of both origins where the authorization server has its own.
-        self.app = Application(
+        self.app: Application = Application(
             site=self._site,
             clock=clock,
             faults=self.faults,

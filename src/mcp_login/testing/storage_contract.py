@@ -64,7 +64,7 @@ _KEYS = (
 class StorageContract:
     """Inherit from it in a class whose name begins with `Test`, and override `open_storage`."""
 
-    pytestmark = pytest.mark.anyio
+    pytestmark: pytest.MarkDecorator = pytest.mark.anyio
 
     @pytest.fixture
     def anyio_backend(self) -> str:

@@ -104,7 +104,7 @@ class Tokens:
         self._codes: dict[str, _Code] = {}
         self._access: dict[str, AccessToken] = {}
         self._refresh: dict[str, _RefreshToken] = {}
-        self.reuse_detections = 0
+        self.reuse_detections: int = 0
 
     def secrets(self) -> set[str]:
         """Every code and token issued so far: what no log may hold."""
