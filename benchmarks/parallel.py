@@ -49,7 +49,9 @@ def sdk_auth() -> httpx2.Auth | None:
             async def set_client_info(self, client_info: OAuthClientInformationFull) -> None: ...
 
         return OAuthClientProvider(
-            URL, OAuthClientMetadata(redirect_uris=["http://127.0.0.1:1/callback"]), Stored()  # type: ignore[arg-type, list-item]
+            URL,
+            OAuthClientMetadata(redirect_uris=["http://127.0.0.1:1/callback"]),
+            Stored(),  # type: ignore[arg-type, list-item]
         )
     return None
 

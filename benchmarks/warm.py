@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import gc
 import time
-from collections.abc import AsyncGenerator, Generator
+from typing import TYPE_CHECKING
 
 import httpx2
 from _stats import interleaved, table
@@ -19,6 +19,9 @@ from _stats import interleaved, table
 from mcp_login import MemoryStorage, OAuth
 from mcp_login.protocol.client import ClientInformation
 from mcp_login.storage.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
 
 URL = "https://mcp.example.com/mcp"
 
@@ -71,7 +74,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--requests", type=int, default=300)
     options = parser.parse_args()
-    auths = {"constant header": Constant(), "mcp-login": OAuth(URL, storage=stored()), "constant, own flow": ConstantDirect()}
+    auths = {
+        "constant header": Constant(),
+        "mcp-login": OAuth(URL, storage=stored()),
+        "constant, own flow": ConstantDirect(),
+    }
 
     def synchronous(auth: httpx2.Auth) -> float:
         with httpx2.Client(transport=httpx2.MockTransport(answer), auth=auth) as http:

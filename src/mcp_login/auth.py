@@ -75,14 +75,17 @@ class OAuth(_Auth):
         storage: Where credentials are kept. None: what MCP_LOGIN_STORAGE says, else the OS keychain.
         account: A label that keeps several logins at one server apart.
         interactive: Whether a person may be asked. None: unless this is CI or there is nothing to show an address on.
-        on_authorization_url: Called with the address a person has to open; may be asynchronous. If it answers True, no
-            browser is opened. The default writes the address to stderr, if that is a terminal.
+        on_authorization_url: Called with the address a person has to open; may be asynchronous. If it answers True, it
+            has opened a browser; if False, there is to be none; else the library opens one. The default writes the
+            address to stderr, if that is a terminal.
         resource: The resource indicator (RFC 8707), where it isn't the one of the server's metadata; None leaves it out.
         authorize_params: More parameters for the authorization request, such as `audience` or `prompt`.
         grant: Another way to obtain tokens than a person's login.
         http_client: Makes the httpx.AsyncClient for the library's own requests. Addresses are then judged by URL only.
         allow_private_network: For intranets and tests: lets metadata lead to private and loopback addresses, and
             private addresses be used without TLS.
+        trust_pkce: Go on where the server's metadata doesn't say whether it supports PKCE (Entra ID). It is used anyway.
+        tolerate_trailing_slash: Accept metadata whose issuer differs from the expected one by a slash at its end.
 
     Requests raise any `AuthError`: `LoginRequired` where a person would have to be asked, `TransportError` where a server is
     down. Inside an MCP client these arrive in exception groups: catch them with `except* AuthError`.
@@ -116,6 +119,8 @@ class OAuth(_Auth):
         grant: Grant | None = None,
         http_client: Callable[[], httpx.AsyncClient] | None = None,
         allow_private_network: bool = False,
+        trust_pkce: bool = False,
+        tolerate_trailing_slash: bool = False,
     ) -> None:
         self._session = open_session(
             server_url,
@@ -138,6 +143,8 @@ class OAuth(_Auth):
             grant=grant,
             http_client=http_client,
             allow_private_network=allow_private_network,
+            trust_pkce=trust_pkce,
+            tolerate_trailing_slash=tolerate_trailing_slash,
         )
 
     def __repr__(self) -> str:

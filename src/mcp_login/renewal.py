@@ -178,7 +178,9 @@ class Renewal:
             session.grant().current_client(record.client),
             record.refresh_token,
             resource=record.resource if record.sends_resource else None,
-            scopes=(),
+            # RFC 6749 section 6: left out, it is what was granted. Where the resource is left out, too, only scopes are left to
+            # say what the token is for (Entra ID).
+            scopes=() if record.sends_resource else record.granted_scopes,
         )
         floor = AddressSpace[record.address_space.upper()]
         async with self._http() as http:
@@ -232,6 +234,8 @@ class Renewal:
                     issuer=grant.issuer,
                     preferred_issuer=previous.issuer if previous is not None else None,
                     allow_http=session.allow_private_network,
+                    trust_pkce=session.trust_pkce,
+                    tolerate_trailing_slash=session.tolerate_trailing_slash,
                 )
                 self._check_binding(grant.client_id, previous, discovery)
                 order = Order(

@@ -14,7 +14,7 @@ from .portal import protect
 from .protocol.token import build_revocation_request, parse_revocation_response
 from .renewal import open_http
 from .storage.index import Index
-from .storage.record import Record, client_key, record_key
+from .storage.record import Record, record_key
 
 if TYPE_CHECKING:
     from .session import Session
@@ -44,17 +44,37 @@ async def _log_out(session: Session, *, forget_client: bool) -> LogoutResult:
     session.forget()
     if storage.name != "memory":
         with suppress(OSError, AuthError):
-            await asyncio.to_thread(Index().remove, session.key)
+            await asyncio.to_thread(Index().remove, session.key, storage.name)
+    if forget_client:
+        await _forget_client(session, record)
     if record is None:
         return LogoutResult(session.server_url, deleted=text is not None, revoked=None)
-    if forget_client:
-        await storage.delete(client_key(record.issuer, record.client.client_name))
     try:
         revoked = await _revoke(session, record)
     except AuthError as error:
         _log.info("the tokens for %s could not be revoked: %s", session.server_url, type(error).__name__)
         return LogoutResult(session.server_url, deleted=True, revoked=False, error=error)
     return LogoutResult(session.server_url, deleted=True, revoked=revoked)
+
+
+async def _forget_client(session: Session, record: Record | None) -> None:
+    """Forget the registration at the record's issuer, or, after a login that never succeeded, at the one to be found."""
+    grant = session.grant()
+    if record is not None:
+        await grant.forget(record.issuer, session.storage)
+        return
+    from .discovery import discover
+
+    http = open_http(session)
+    try:
+        found = await discover(http, session.server_url, allow_http=session.allow_private_network)
+        await grant.forget(found.server.issuer, session.storage)
+    except StorageError:
+        raise
+    except AuthError as error:
+        _log.info("the authorization server of %s can't be found: %s", session.server_url, type(error).__name__)
+    finally:
+        await http.aclose()
 
 
 async def _revoke(session: Session, record: Record) -> bool | None:

@@ -133,6 +133,8 @@ class Session:
         storage_required: bool = False,
         http_client: Callable[[], httpx.AsyncClient] | None = None,
         allow_private_network: bool = False,
+        trust_pkce: bool = False,
+        tolerate_trailing_slash: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.server_url: str = canonical_resource(server_url, allow_http=allow_private_network)
@@ -148,6 +150,8 @@ class Session:
         self.client_id = client_id
         self.http_client = http_client
         self.allow_private_network = allow_private_network
+        self.trust_pkce = trust_pkce
+        self.tolerate_trailing_slash = tolerate_trailing_slash
         self.clock = clock
         #: Scope sets that a step-up was tried for without effect (specification, "Step-Up Authorization Flow").
         self.failed_scopes: set[frozenset[str]] = set()

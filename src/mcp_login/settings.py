@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import httpx
 
     from .grants.base import Grant
-    from .grants.client_registration import AskForClient
     from .session import Demand, Renewed
     from .storage.base import Storage
 
@@ -42,13 +41,14 @@ class LoginOptions(TypedDict, total=False):
     grant: Grant | None
     http_client: Callable[[], httpx.AsyncClient] | None
     allow_private_network: bool
+    trust_pkce: bool
+    tolerate_trailing_slash: bool
 
 
 class SessionOptions(LoginOptions, total=False):
     """With what only the library's own callers say."""
 
     storage_required: bool
-    ask_for_client: AskForClient | None
 
 
 def open_session(server_url: str, **options: Unpack[SessionOptions]) -> Session:
@@ -68,6 +68,8 @@ def open_session(server_url: str, **options: Unpack[SessionOptions]) -> Session:
         storage_required=options.get("storage_required", False),
         http_client=options.get("http_client"),
         allow_private_network=options.get("allow_private_network", False),
+        trust_pkce=options.get("trust_pkce", False),
+        tolerate_trailing_slash=options.get("tolerate_trailing_slash", False),
     )
 
 
@@ -95,7 +97,6 @@ def _authorization_code(options: SessionOptions) -> Grant:
             issuer=options.get("issuer"),
             client_metadata_url=options.get("client_metadata_url"),
             additional_client_metadata=options.get("additional_client_metadata") or {},
-            ask_for_client=options.get("ask_for_client"),
         ),
         redirect=RedirectOptions(
             host=options.get("callback_host") or "127.0.0.1",

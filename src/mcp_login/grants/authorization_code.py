@@ -54,7 +54,8 @@ _log = logging.getLogger("mcp_login")
 
 T = TypeVar("T")
 
-#: Told the URL to open. May be asynchronous. If it answers True, it has taken care of the browser.
+#: Told the URL to open; may be asynchronous. What it answers: True, it opened a browser; False, there is to be none, so that
+#: the answer may be pasted on the terminal; None, the library opens one.
 OnAuthorizationUrl = Callable[[str], object]
 
 
@@ -100,6 +101,10 @@ class AuthorizationCodeGrant:
         if self.client.client_secret is None or client.client_id != self.client.client_id:
             return client
         return dataclasses.replace(client, client_secret=self.client.client_secret)
+
+    async def forget(self, issuer: str, storage: Storage) -> None:
+        """Forget this application's registration at `issuer`: the next login registers anew."""
+        await storage.delete(client_key(issuer, self.client.client_name))
 
     async def obtain(self, order: Order, http: HttpClient, storage: Storage, save: Save) -> Record:
         """Log the person in. Raises any `AuthError`; among them `LoginTimeout` after the login's own time limit."""
@@ -148,7 +153,7 @@ class AuthorizationCodeGrant:
             )
             outcome = Outcome.FAILED
             try:
-                response = await self._ask(request, listener)
+                response = await self._ask(request, listener, order.discovery.server_url)
                 record = await protect(self._redeem(order, http, client, response, scopes, save))
                 outcome = Outcome.DONE
             except AuthorizationErrorResponse as error:
@@ -204,7 +209,9 @@ class AuthorizationCodeGrant:
                     return await LoopbackListener.open(host, registered.port), earlier
         return await LoopbackListener.open(host, port or 0), None
 
-    async def _ask(self, request: AuthorizationRequest, listener: LoopbackListener) -> AuthorizationResponse:
+    async def _ask(
+        self, request: AuthorizationRequest, listener: LoopbackListener, server_url: str
+    ) -> AuthorizationResponse:
         """Send the person to the authorization server and wait for the answer."""
         answer: asyncio.Future[AuthorizationResponse] = asyncio.get_running_loop().create_future()
 
@@ -224,7 +231,7 @@ class AuthorizationCodeGrant:
         # At the same time: a browser in the foreground (BROWSER=lynx) returns only when the login is over.
         tasks = {
             asyncio.ensure_future(listener.receive(accept)),
-            asyncio.ensure_future(self._send_person(request, accept)),
+            asyncio.ensure_future(self._send_person(request, accept, server_url)),
         }
         try:
             async with asyncio.timeout(limit):
@@ -242,18 +249,20 @@ class AuthorizationCodeGrant:
             if answer.done() and not answer.cancelled():
                 answer.exception()
 
-    async def _send_person(self, request: AuthorizationRequest, accept: Callable[[str], Outcome]) -> None:
-        if not await self._show(request.url):
+    async def _send_person(
+        self, request: AuthorizationRequest, accept: Callable[[str], Outcome], server_url: str
+    ) -> None:
+        if not await self._show(request.url, server_url):
             await _read_paste(request, accept)
 
-    async def _show(self, url: str) -> bool:
+    async def _show(self, url: str, server_url: str) -> bool:
         """Bring the URL before the person; False where only a terminal is left, to which the answer can be pasted back."""
         if self.on_authorization_url is not None:
             result = self.on_authorization_url(url)
             if inspect.isawaitable(result):
                 result = await result
-            if result is True:
-                return True
+            if isinstance(result, bool):
+                return result
         else:
             show_url(url)
         if await asyncio.to_thread(lambda: browser_available() and open_browser(url, allow_http=self.allow_http)):
@@ -262,7 +271,7 @@ class AuthorizationCodeGrant:
             raise LoginRequired(
                 "A person has to log in, but no browser can be opened here and there is no terminal to show the address on. "
                 "Log in on a terminal with `mcp-login login`, or pass on_authorization_url.",
-                resource=url.partition("?")[0],
+                resource=server_url,
             )
         return False
 

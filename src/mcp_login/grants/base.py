@@ -61,6 +61,10 @@ class Grant(Protocol):
         """`client` as it authenticates now: with the caller's secret, where that is a newer one of the same client."""
         ...
 
+    async def forget(self, issuer: str, storage: Storage) -> None:
+        """Forget what is kept for new logins at `issuer`, such as a registration."""
+        ...
+
     async def obtain(self, order: Order, http: HttpClient, storage: Storage, save: Save) -> Record:
         """Obtain a token, `save` what came of it, and return that. Raises any `AuthError`.
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mcp_login.errors import RegistrationErrorResponse, RegistrationRequired, StorageError
+from mcp_login.errors import RegistrationErrorResponse, RegistrationRequired, StorageError, printable
 from mcp_login.protocol.client_authentication import preferred_registration_method
 from mcp_login.protocol.registration import (
     ClientMetadata,
@@ -27,18 +26,17 @@ from mcp_login.protocol.scope import format_scope
 from mcp_login.storage.record import client_key, dump_client, parse_client
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mcp_login.network.http import HttpClient
     from mcp_login.network.policy import AddressSpace
     from mcp_login.protocol.authorization_server import AuthorizationServerMetadata
     from mcp_login.protocol.client import ClientInformation, RegistrationMechanism
     from mcp_login.storage.base import Storage
 
-__all__ = ["AskForClient", "ClientOptions", "forget_client", "mechanism_for", "register", "stored_client"]
+__all__ = ["ClientOptions", "forget_client", "mechanism_for", "register", "stored_client"]
 
 _log = logging.getLogger("mcp_login")
-
-#: Asks a person for the client id (and secret, or None) that the operator of the issuer gave them; None: they have none.
-AskForClient = Callable[[str], Awaitable["tuple[str, str | None] | None"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,6 @@ class ClientOptions:
     issuer: str | None = None
     client_metadata_url: str | None = None
     additional_client_metadata: Mapping[str, Any] = field(default_factory=dict)
-    ask_for_client: AskForClient | None = None
 
 
 def mechanism_for(options: ClientOptions, metadata: AuthorizationServerMetadata) -> RegistrationMechanism | None:
@@ -124,23 +121,12 @@ async def register(
         )
         await _keep(storage, client)
         return client
-    return await _ask(options, metadata, redirect_uri)
-
-
-async def _ask(options: ClientOptions, metadata: AuthorizationServerMetadata, redirect_uri: str) -> ClientInformation:
-    """Specification, "Client Registration", step 4: prompt the user if no other option is available."""
-    issuer = metadata.issuer
-    answer = None if options.ask_for_client is None else await options.ask_for_client(issuer)
-    if answer is None:
-        raise RegistrationRequired(
-            f"The authorization server {issuer} offers no way to register. Ask its operator for a client id with the "
-            f"redirect URI {urlsplit(redirect_uri)._replace(netloc=urlsplit(redirect_uri).hostname or '').geturl()} "
-            "(any port, or one fixed with callback_port), then give it as client_id (and client_secret).",
-            issuer=issuer,
-        )
-    client_id, client_secret = answer
-    return pre_registered_client(
-        metadata, issuer=issuer, client_id=client_id, client_secret=client_secret, redirect_uri=redirect_uri
+    redirect = urlsplit(redirect_uri)
+    raise RegistrationRequired(
+        f"The authorization server {printable(issuer)} offers no way to register. Ask its operator for a client id with the "
+        f"redirect URI {redirect.scheme}://{redirect.hostname}{redirect.path} (any port, or one fixed with callback_port), then "
+        "give it as client_id, and client_secret if there is one.",
+        issuer=issuer,
     )
 
 

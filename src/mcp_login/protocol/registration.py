@@ -256,7 +256,9 @@ def pre_registered_client(
         token_endpoint_auth_method=token_endpoint_auth_method
         or select_token_endpoint_auth_method(
             supported=metadata.token_endpoint_auth_methods_supported,
-            registered=None,
+            # Whoever registers a client by hand is seldom asked for its method: RFC 7591 section 2 has a default for it, which
+            # RFC 6749 section 2.3.1 asks every server to support.
+            registered="client_secret_basic",
             has_secret=client_secret is not None,
         ),
         redirect_uri=redirect_uri,

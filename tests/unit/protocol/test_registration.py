@@ -491,13 +491,14 @@ class TestPreRegistered:
         [
             (None, "client_secret_basic"),
             (("client_secret_post",), "client_secret_post"),
-            (("client_secret_basic", "client_secret_post"), "client_secret_post"),
-            (("none",), "client_secret_post"),
+            (("client_secret_basic", "client_secret_post"), "client_secret_basic"),
+            (("none",), "client_secret_basic"),
         ],
     )
     def test_a_secret_is_used_by_a_method_that_the_metadata_allows(
         self, methods: tuple[str, ...] | None, used: str
     ) -> None:
+        """RFC 7591 section 2: without a method that was agreed on, "the default is client_secret_basic"."""
         of = metadata(token_endpoint_auth_methods_supported=methods)
         assert self.register(of, client_secret="s").token_endpoint_auth_method == used
 

@@ -1,0 +1,32 @@
+"""FastMCP 4, logged in: `python examples/fastmcp_client.py URL`.
+
+`OAuth` of mcp_login takes the place of FastMCP's own, and keeps the login for the next process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from fastmcp import Client
+
+from mcp_login import AuthError, OAuth
+
+
+async def main(url: str) -> None:
+    async with Client(url, auth=OAuth(url)) as client:
+        tools = await client.list_tools()
+        print("tools:", ", ".join(tool.name for tool in tools))
+        result = await client.call_tool("add", {"a": 2, "b": 3})
+        print("2 + 3 =", result.content[0].text)
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main(sys.argv[1]))
+    except (AuthError, RuntimeError) as error:
+        # What goes wrong while it connects, FastMCP wraps in a RuntimeError.
+        problem = error if isinstance(error, AuthError) else error.__cause__
+        if not isinstance(problem, AuthError):
+            raise
+        sys.exit(f"{type(problem).__name__}: {problem}")

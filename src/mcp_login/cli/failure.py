@@ -1,0 +1,84 @@
+"""Errors as people read them: what happened and the next step, in the command's own words, never a traceback."""
+
+from __future__ import annotations
+
+import sys
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from mcp_login.errors import (
+    AuthError,
+    ErrorResponse,
+    LoginTimeout,
+    RedirectPortTaken,
+    RegistrationErrorResponse,
+    RegistrationRequired,
+    StorageLocked,
+    StorageUnavailable,
+    TransportError,
+    printable,
+)
+
+from .exit_codes import ExitCode, exit_code_of
+from .screen import duration, say, styled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["CommandFailed", "failure_of", "hint_for"]
+
+
+class CommandFailed(click.ClickException):
+    """The command ends with the exit status `code`, having said `message` and, if there is one, `hint`: the next step."""
+
+    def __init__(self, message: str, *, code: ExitCode = ExitCode.ERROR, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+    def show(self, file: IO[Any] | None = None) -> None:  # noqa: ARG002 - click's signature
+        """Write it to standard error."""
+        say(f"{styled('Error:', sys.stderr, fg='red', bold=True)} {printable(self.message, 2000)}")
+        if self.hint is not None:
+            say(f"{styled('Hint:', sys.stderr, bold=True)}  {printable(self.hint, 2000)}")
+
+
+def failure_of(error: AuthError, *, hint: str | None = None) -> CommandFailed:
+    """How the command ends with `error`. `hint` replaces the usual next step."""
+    return CommandFailed(str(error), code=exit_code_of(error), hint=hint or hint_for(error))
+
+
+def hint_for(error: AuthError) -> str | None:
+    """The next step after `error` on a command line; None where its message already says it."""
+    for kind, hint in _HINTS:
+        if isinstance(error, kind):
+            return hint if isinstance(hint, str) else hint(error)
+    return None
+
+
+def _retry_after(error: AuthError) -> str | None:
+    wait = getattr(error, "retry_after", None)
+    return None if not wait else f"The server asks to wait {duration(wait)}."
+
+
+def _refused(error: AuthError) -> str | None:
+    return "Run the command again and approve." if getattr(error, "error", "") == "access_denied" else None
+
+
+_WITH_CLIENT_ID = (
+    "Pass the client id as --client-id, its secret (if it has one) in the environment variable "
+    "MCP_LOGIN_CLIENT_SECRET or through --client-secret-stdin, and a port fixed at the server as --callback-port."
+)
+_OTHER_STORAGE = "For this command alone: --storage file (not encrypted) or --storage memory."
+
+_HINTS: list[tuple[type[AuthError], str | Callable[[AuthError], str | None]]] = [
+    (TransportError, _retry_after),
+    (RegistrationErrorResponse, _WITH_CLIENT_ID),
+    (ErrorResponse, _refused),
+    (LoginTimeout, "--timeout SECONDS gives more time."),
+    (RegistrationRequired, _WITH_CLIENT_ID),
+    (RedirectPortTaken, "--callback-port PORT chooses another port. Without it any free one is taken."),
+    (StorageLocked, f"Your desktop's password manager unlocks the keychain. {_OTHER_STORAGE}"),
+    (StorageUnavailable, _OTHER_STORAGE),
+]

@@ -1,0 +1,150 @@
+"""The command line's promises that need no server: exit statuses, options, imports, and what is said where."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from mcp_login import errors
+from mcp_login.cli.commands import run
+from mcp_login.cli.exit_codes import MEANINGS, ExitCode, exit_code_of
+from mcp_login.cli.failure import failure_of, hint_for
+from mcp_login.cli.main import main
+
+__all__: list[str] = []
+
+EXAMPLES = {
+    errors.AuthError("x"): 1,
+    errors.LoginRequired("x", resource="https://a"): 3,
+    errors.TransportError("x"): 4,
+    errors.AuthorizationErrorResponse("access_denied"): 5,
+    errors.TokenErrorResponse("invalid_grant"): 5,
+    errors.RegistrationErrorResponse("invalid_redirect_uri"): 5,
+    errors.LoginTimeout("x", seconds=1): 6,
+    errors.StorageError("x"): 7,
+    errors.StorageLocked("x"): 7,
+    errors.StorageUnavailable("x"): 7,
+    errors.PolicyError("x"): 8,
+    errors.RegistrationRequired("x", issuer="https://a"): 9,
+    errors.InvalidResponse("x", url="https://a"): 10,
+    errors.IssuerMismatch(expected="a", received="b", url="https://a"): 10,
+    errors.LoginNotNeeded("x"): 11,
+    errors.RedirectPortTaken("x", port=1): 12,
+}
+
+
+@pytest.mark.parametrize(("error", "code"), EXAMPLES.items(), ids=lambda value: type(value).__name__)
+def test_every_error_has_its_exit_status(error: errors.AuthError, code: int) -> None:
+    assert exit_code_of(error) == code
+    assert failure_of(error).code == code
+
+
+def test_no_error_of_the_library_is_forgotten() -> None:
+    classes = {getattr(errors, name) for name in errors.__all__} - {errors.printable, errors.ErrorResponse}
+    assert {type(error) for error in EXAMPLES} == classes
+
+
+def test_the_help_explains_every_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for code in ExitCode:
+        assert re.search(rf"^ +{code:d}  {re.escape(MEANINGS[code])}$", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", ["login", "token", "logout", "list", "demo"])
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command, "-h"]) == 0
+    assert f"Usage: mcp-login {command}" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"mcp-login \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["login"],
+        ["login", "https://a", "--client-secret", "s3cret"],
+        ["login", "https://a", "--callback-port", "0"],
+        ["login", "https://a", "--callback-host", "0.0.0.0"],
+        ["login", "https://a", "--timeout", "0"],
+        ["login", "https://a", "--timeout", "nan"],
+        ["token", "https://a", "--storage", "paper"],
+        ["unknown"],
+    ],
+)
+def test_wrong_arguments_are_refused_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Error: " in captured.err
+
+
+def test_what_a_server_says_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    failure_of(errors.TransportError("\x1b[2J\u202eevil\r\n")).show()
+    shown = capsys.readouterr().err
+    assert not set(shown.rstrip("\n")) & set("\x1b\u202e\r\n")
+
+
+def test_a_server_s_wish_to_wait_is_passed_on() -> None:
+    assert hint_for(errors.TransportError("x", retry_after=90)) == "The server asks to wait 90 seconds."
+    assert hint_for(errors.TransportError("x")) is None
+
+
+def test_a_storage_of_an_unknown_name_is_an_error_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCP_LOGIN_STORAGE", "paper")
+    assert main(["token", "https://mcp.example.com/mcp"]) == 7
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "keychain, memory or file" in captured.err
+
+
+def test_an_empty_list_says_so_where_people_look(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCP_LOGIN_STORAGE", "file")
+    assert main(["list"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "mcp-login login URL" in captured.err
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a new interpreter."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20)
+
+
+def test_without_click_one_line_says_how_to_install_it() -> None:
+    done = python(
+        "import sys; sys.modules['click'] = None\n"
+        "from mcp_login.cli.main import main\n"
+        "sys.exit(main(['login', 'https://a']))"
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "mcp-login: the command line needs its extra. Install it: pip install 'mcp-login[cli]'"
+    ]
+
+
+def test_without_the_testing_extra_the_demo_says_how_to_install_it() -> None:
+    done = python(
+        "import sys; sys.modules['uvicorn'] = None; sys.modules['starlette'] = None\n"
+        "from mcp_login.cli.main import main\n"
+        "sys.exit(main(['demo']))"
+    )
+    assert done.returncode == 1
+    assert "pip install 'mcp-login[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_loads_none_of_the_heavy_libraries() -> None:
+    done = python("import sys\nfrom mcp_login.cli.main import main\nmain(['--help'])\nprint(*sys.modules)")
+    heavy = {"anyio", "asyncio", "httpx", "httpx2", "keyring", "logging", "platformdirs", "pydantic", "starlette"}
+    assert heavy.isdisjoint(done.stdout.split())
