@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from .credentials import Credentials, LogoutResult
-from .session import Demand, Flight, Session
+from .flight import Demand, Flight
 from .settings import LoginOptions, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from .session import Session
     from .storage.index import IndexEntry
     from .storage.record import Record
 
@@ -80,13 +81,13 @@ async def access_token(server_url: str, *, min_valid_for: float = 30.0, **option
     session = token_session(server_url, options)
     record = stored_record(session, min_valid_for=min_valid_for)
     if record is None:
-        record = await _await(session, session.demand(token_demand(min_valid_for), abandonable=True))
+        record = await _await(session, session.demand(token_demand(session, min_valid_for), abandonable=True))
     return record.access_token
 
 
-def token_demand(min_valid_for: float) -> Demand:
+def token_demand(session: Session, min_valid_for: float) -> Demand:
     """What `access_token` asks of its session."""
-    return Demand("token", min_valid_for=min_valid_for, challenged=False)
+    return Demand("token", scopes=session.scopes, min_valid_for=min_valid_for, may_ask=False, challenged=False)
 
 
 async def logout(server_url: str, *, forget_client: bool = False, **options: Unpack[LoginOptions]) -> LogoutResult:

@@ -6,12 +6,15 @@ section 4; the legacy path of 2025-03-26 only where every document is absent.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
-from .errors import AuthError, InvalidResponse, IssuerMismatch, LoginNotNeeded, TransportError, printable
+from .errors import AuthError, InvalidResponse, IssuerMismatch, LoginNotNeeded, PolicyError, TransportError, printable
+from .network.policy import AddressSpace
 from .protocol.authorization_server import (
     AuthorizationServerMetadata,
     authorization_server_metadata_urls,
@@ -33,9 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .network.http import HttpClient
-    from .network.policy import AddressSpace
 
-__all__ = ["Discovery", "discover", "find_challenge"]
+__all__ = ["Discovery", "discover", "find_challenge", "named_issuers"]
 
 _log = logging.getLogger("mcp_login")
 
@@ -52,8 +54,6 @@ class Discovery:
     scopes_supported: tuple[str, ...] | None
     #: No endpoint that is used may lie in a more private network than the resource itself.
     floor: AddressSpace
-    #: The name the resource gives itself: hostile text, to be cleaned where it is shown.
-    resource_name: str | None = None
 
 
 async def discover(
@@ -76,14 +76,15 @@ async def discover(
     Raises `TransportError` where documents can't be had now, `InvalidResponse` and `IssuerMismatch` where they are broken,
     `PolicyError` where they lead to a place they must not, `LoginNotNeeded`.
     """
-    floor = await http.space_of(server_url)
-    resource = await _resource_metadata(http, server_url, challenge_url, floor)
-    # By now there is most likely a connection, and its address counts more than the name's.
+    if challenge_url is not None and not _same_origin(challenge_url, server_url):
+        # Where the server itself lives has to be known first, from a connection: what its name says now may be a lie.
+        await find_challenge(http, server_url)
+    resource = await _resource_metadata(http, server_url, challenge_url)
     floor = await http.space_of(server_url)
     if resource is None:
         if not challenged:
             raise LoginNotNeeded(
-                f"{server_url} answers without a login and publishes no resource metadata. "
+                f"{server_url.partition('?')[0]} asks for no login and publishes no resource metadata. "
                 "Use it without credentials, or check the URL."
             )
         server = await _legacy_server(http, server_url, floor, allow_http=allow_http)
@@ -99,7 +100,18 @@ async def discover(
         http, candidates, floor, tolerate_trailing_slash=tolerate_trailing_slash, allow_http=allow_http
     )
     require_pkce(server, trusted=trust_pkce)
-    return Discovery(server_url, resource.resource, server, resource.scopes_supported, floor, resource.resource_name)
+    return Discovery(server_url, resource.resource, server, resource.scopes_supported, floor)
+
+
+async def named_issuers(http: HttpClient, server_url: str, challenge_url: str | None) -> tuple[str, ...]:
+    """The authorization servers that the resource metadata names; none where there is no such document.
+
+    Raises as `discover` does.
+    """
+    if challenge_url is not None and not _same_origin(challenge_url, server_url):
+        await find_challenge(http, server_url)
+    resource = await _resource_metadata(http, server_url, challenge_url)
+    return () if resource is None else resource.authorization_servers
 
 
 async def find_challenge(http: HttpClient, server_url: str) -> tuple[bool, Challenge | None]:
@@ -114,6 +126,12 @@ async def find_challenge(http: HttpClient, server_url: str) -> tuple[bool, Chall
         b'{"jsonrpc":"2.0","id":0,"method":"ping"}',
     )
     response = await http.send(request)
+    target = _redirect_target(response, server_url)
+    if target is not None:
+        # A slash too many or too few, mostly. There is no secret in the request.
+        response = await http.send(dataclasses.replace(request, url=target))
+    if response.status in (408, 429) or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise _unavailable(response)
     if response.status != HTTPStatus.UNAUTHORIZED:
         return False, None
     return True, bearer_challenge(response.header_values("www-authenticate"))
@@ -144,6 +162,30 @@ async def _get(http: HttpClient, url: str, floor: AddressSpace) -> HttpResponse:
     return await http.send(request, floor=floor, follow_redirects=True)
 
 
+def _same_origin(url: str, other: str) -> bool:
+    try:
+        return origin(url) == origin(other)
+    except PolicyError:
+        return False
+
+
+def _redirect_target(response: HttpResponse, url: str) -> str | None:
+    location = response.header("location")
+    if response.status not in (307, 308) or location is None:
+        return None
+    target = urljoin(url, location)
+    return target if _same_origin(target, url) else None
+
+
+def _unavailable(response: HttpResponse) -> TransportError:
+    url = printable(response.url.partition("?")[0])
+    return TransportError(
+        f"{url} answered with HTTP status {response.status}. Try again later.",
+        url=url,
+        retry_after=retry_after(response),
+    )
+
+
 class _Unknown:
     """Why it couldn't be told whether documents exist: a server that is down is not one that has none."""
 
@@ -151,11 +193,7 @@ class _Unknown:
         self.error: TransportError | None = None
 
     def add_response(self, response: HttpResponse) -> None:
-        self.error = self.error or TransportError(
-            f"{response.url} answered with HTTP status {response.status}. Try again later.",
-            url=response.url,
-            retry_after=retry_after(response),
-        )
+        self.error = self.error or _unavailable(response)
 
     def add_error(self, error: TransportError) -> None:
         self.error = self.error or error
@@ -181,7 +219,7 @@ async def _document(http: HttpClient, url: str, floor: AddressSpace, unknown: _U
 
 
 async def _resource_metadata(
-    http: HttpClient, server_url: str, challenge_url: str | None, floor: AddressSpace
+    http: HttpClient, server_url: str, challenge_url: str | None
 ) -> ProtectedResourceMetadata | None:
     """RFC 9728 section 3; "Protected Resource Metadata Discovery Requirements": the challenge's URL, else the well-known ones."""
     unknown = _Unknown()
@@ -189,6 +227,8 @@ async def _resource_metadata(
         (*protected_resource_metadata_urls(server_url, challenge_url), *protected_resource_metadata_urls(server_url))
     )
     for url in urls:
+        # The person named the server, so its own origin may lie anywhere; what it leads to may not.
+        floor = AddressSpace.LOOPBACK if _same_origin(url, server_url) else await http.space_of(server_url)
         response = await _document(http, url, floor, unknown)
         if response is not None:
             return parse_protected_resource_metadata(response, server_url=server_url)

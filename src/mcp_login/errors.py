@@ -25,7 +25,7 @@ them they are shortened and stripped of control and direction-changing character
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +52,9 @@ __all__ = [
 ]
 
 
+E = TypeVar("E", bound="AuthError")
+
+
 def printable(text: str, limit: int = 300) -> str:
     """`text` fit to be shown: at most `limit` characters, none of which controls a terminal or the direction of text."""
     shown = text[: limit + 1]
@@ -65,7 +68,22 @@ def printable(text: str, limit: int = 300) -> str:
 
 
 class AuthError(Exception):
-    """The base of every error this library raises on purpose."""
+    """The base of every error this library raises on purpose. Can be pickled: worker processes pass errors on."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuilt from what it holds: the constructors' arguments are not the message."""
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+    def twin(self) -> Self:
+        """An error of the same kind and content with no past: no traceback, no cause."""
+        return _rebuild(type(self), self.args, dict(self.__dict__))
+
+
+def _rebuild(kind: type[E], args: tuple[Any, ...], attributes: dict[str, Any]) -> E:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class TransportError(AuthError):
@@ -85,7 +103,8 @@ class InvalidResponse(AuthError):
 
     def __init__(self, reason: str, *, url: str) -> None:
         self.reason: str = printable(reason)
-        self.url: str = printable(url)
+        # Without its query, which may hold a key.
+        self.url: str = printable(url.partition("?")[0])
         super().__init__(f"{self.url}: {self.reason}")
 
 
@@ -103,6 +122,8 @@ class ErrorResponse(AuthError):
     """A peer answered with an OAuth error. The attributes are the fields of the answer, cleaned for display."""
 
     action = "The server refused the request"
+    #: What to do where nothing better is known.
+    advice = "Try again later, or ask the server's operator"
 
     def __init__(
         self,
@@ -125,15 +146,14 @@ class ErrorResponse(AuthError):
             message += f" ({self.error_description})"
         if self.url:
             message += f" [{self.url}]"
-        if hint:
-            message += f". {hint}"
-        super().__init__(message)
+        super().__init__(f"{message}. {hint or self.advice}")
 
 
 class AuthorizationErrorResponse(ErrorResponse):
     """The authorization server sent the browser back with an error (RFC 6749 section 4.1.2.1)."""
 
     action = "The authorization server refused the login"
+    advice = "Log in again and allow the access, or ask the server's operator for it"
 
 
 class TokenErrorResponse(ErrorResponse):
@@ -144,6 +164,7 @@ class TokenErrorResponse(ErrorResponse):
     """
 
     action = "The token endpoint refused the request"
+    advice = "Log in anew (force=True); if it stays, ask the server's operator"
 
     def __init__(
         self,
@@ -171,6 +192,7 @@ class RegistrationErrorResponse(ErrorResponse):
     """The registration endpoint refused this client (RFC 7591 section 3.2.2)."""
 
     action = "The authorization server refused to register this client"
+    advice = "Ask the server's operator for a client id, and give it as client_id"
 
 
 class PolicyError(AuthError):

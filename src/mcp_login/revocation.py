@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
@@ -10,18 +11,22 @@ from typing import TYPE_CHECKING, Literal
 from .credentials import LogoutResult
 from .errors import AuthError, StorageError
 from .network.policy import AddressSpace
+from .obtaining import opened_http
 from .portal import protect
 from .protocol.token import build_revocation_request, parse_revocation_response
-from .renewal import open_http
 from .storage.index import Index
 from .storage.record import Record, record_key
 
 if TYPE_CHECKING:
     from .session import Session
+    from .storage.base import Storage
 
 __all__ = ["log_out"]
 
 _log = logging.getLogger("mcp_login")
+
+#: How long to wait for others who refresh the same login or log in, in seconds.
+LOCK_LIMIT = 20.0
 
 
 async def log_out(session: Session, *, forget_client: bool = False) -> LogoutResult:
@@ -29,18 +34,23 @@ async def log_out(session: Session, *, forget_client: bool = False) -> LogoutRes
 
     `forget_client` also drops what dynamic registration gave at the record's issuer. Raises `StorageError` only.
     """
-    async with session.storage.lock(session.key):
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(LOCK_LIMIT):
+                await stack.enter_async_context(session.storage.lock(session.key))
+        except TimeoutError:
+            # Somebody has a login open, and whoever logs out means it.
+            _log.warning("another login or refresh at %s is under way; logged out all the same", session.shown_url)
         return await protect(_log_out(session, forget_client=forget_client))
 
 
 async def _log_out(session: Session, *, forget_client: bool) -> LogoutResult:
     storage = session.storage
-    text = await storage.load(session.key)
-    record: Record | None = None
-    if text is not None:
-        with suppress(StorageError):  # an unreadable one is deleted all the same
-            record = Record.parse(text)
+    record, found = await _load(storage, session.key)
+    if found:
         await storage.delete(session.key)
+    record = session.unsaved or record
+    session.unsaved = None
     session.forget()
     if storage.name != "memory":
         with suppress(OSError, AuthError):
@@ -48,7 +58,7 @@ async def _log_out(session: Session, *, forget_client: bool) -> LogoutResult:
     if forget_client:
         await _forget_client(session, record)
     if record is None:
-        return LogoutResult(session.server_url, deleted=text is not None, revoked=None)
+        return LogoutResult(session.server_url, deleted=found, revoked=None)
     try:
         revoked = await _revoke(session, record)
     except AuthError as error:
@@ -57,58 +67,67 @@ async def _log_out(session: Session, *, forget_client: bool) -> LogoutResult:
     return LogoutResult(session.server_url, deleted=True, revoked=revoked)
 
 
+async def _load(storage: Storage, key: str) -> tuple[Record | None, bool]:
+    """The record, if it is readable, and whether there is anything: an unreadable one is deleted all the same."""
+    try:
+        text = await storage.load(key)
+        return (None, False) if text is None else (Record.parse(text), True)
+    except StorageError as error:
+        if type(error) is not StorageError:  # locked, or out of reach
+            raise
+        return None, True
+
+
 async def _forget_client(session: Session, record: Record | None) -> None:
     """Forget the registration at the record's issuer, or, after a login that never succeeded, at the one to be found."""
     grant = session.grant()
     if record is not None:
-        await grant.forget(record.issuer, session.storage)
+        await grant.forget(session.server_url, record.issuer, session.storage)
         return
     from .discovery import discover
 
-    http = open_http(session)
     try:
-        found = await discover(http, session.server_url, allow_http=session.allow_private_network)
-        await grant.forget(found.server.issuer, session.storage)
-    except StorageError:
-        raise
+        async with opened_http(session) as http:
+            found = await discover(http, session.server_url, allow_http=session.allow_private_network)
     except AuthError as error:
-        _log.info("the authorization server of %s can't be found: %s", session.server_url, type(error).__name__)
-    finally:
-        await http.aclose()
+        _log.info("the authorization server of %s can't be found: %s", session.shown_url, type(error).__name__)
+        return
+    await grant.forget(session.server_url, found.server.issuer, session.storage)
 
 
 async def _revoke(session: Session, record: Record) -> bool | None:
     """RFC 7009 section 2: the refresh token, with which the server should end its access tokens; then the access token."""
     if record.revocation_endpoint is None or await _used_elsewhere(session, record):
         return None
-    client = session.grant().current_client(record.client)
+    client = session.current_client(record)
     tokens: tuple[tuple[str | None, Literal["refresh_token", "access_token"]], ...] = (
         (record.refresh_token, "refresh_token"),
         (record.access_token, "access_token"),
     )
     floor = AddressSpace[record.address_space.upper()]
-    http = open_http(session)
-    try:
+    problem: AuthError | None = None
+    async with opened_http(session) as http:
         for token, hint in tokens:
-            if token is not None:
-                request = build_revocation_request(record.revocation_endpoint, client, token, hint)
+            if token is None:
+                continue
+            request = build_revocation_request(record.revocation_endpoint, client, token, hint)
+            try:
                 parse_revocation_response(await http.send(request, floor=floor), secrets=request.secrets)
-    finally:
-        await http.aclose()
+            except AuthError as error:
+                problem = problem or error  # the other one may be revoked all the same
+    if problem is not None:
+        raise problem
     return True
 
 
 async def _used_elsewhere(session: Session, record: Record) -> bool:
-    """Whether another record holds the same tokens: revoking them would log that one out."""
+    """Whether another record holds the same tokens: revoking them would log that one out. What can't be read may be one."""
     ours = {record.access_token, record.refresh_token} - {None}
-    with suppress(OSError, AuthError):
-        for entry in await asyncio.to_thread(Index().entries):
-            key = record_key(entry.server_url, entry.account)
-            if key == session.key or entry.issuer != record.issuer:
-                continue
-            text = await session.storage.load(key)
-            if text is not None:
-                other = Record.parse(text)
-                if ours & {other.access_token, other.refresh_token}:
-                    return True
+    for entry in await asyncio.to_thread(Index().entries):
+        key = record_key(entry.server_url, entry.account)
+        if key == session.key or entry.issuer != record.issuer or entry.storage != session.storage.name:
+            continue
+        other, found = await _load(session.storage, key)
+        if (found and other is None) or (other and ours & {other.access_token, other.refresh_token}):
+            return True
     return False

@@ -6,45 +6,35 @@ that imports nothing heavy; the slow one, `renewal`, is handed in and runs on th
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
 import time
 import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import AuthError, StorageError, StorageLocked, StorageUnavailable, printable
+from .flight import EXPIRY_SKEW, Demand, Flight, Renewed
 from .protocol.uri import canonical_resource, is_within
 from .storage.base import Storage, WarmStorage
 from .storage.record import Record, record_key
 
 if TYPE_CHECKING:
-    import concurrent.futures
     from collections.abc import Callable, Coroutine
 
     import httpx
 
     from .grants.base import Grant
+    from .protocol.client import ClientInformation
 
-__all__ = [
-    "SERVER_RESOURCE",
-    "Demand",
-    "Flight",
-    "Renewed",
-    "ServerResource",
-    "Session",
-    "StorageWarning",
-    "boundary",
-]
+__all__ = ["SERVER_RESOURCE", "ServerResource", "Session", "StorageWarning", "boundary"]
 
 T = TypeVar("T")
 
 #: How long the warm path blocks its thread for the storage before the slow path takes over, in seconds.
 WARM_LIMIT = 0.25
-
-#: A token that has fewer seconds than this left is not sent any more: it would expire on the wire.
-EXPIRY_SKEW = 5.0
 
 
 class StorageWarning(UserWarning):
@@ -59,57 +49,6 @@ class ServerResource:
 
 
 SERVER_RESOURCE = ServerResource()
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """Why the token at hand won't do, and what may be done about it."""
-
-    #: `look`: whatever is stored, without waiting for anybody. `token`: one that is good for a while. `rejected`: another than
-    #: that one. `scopes`: one with these scopes. `login`: a new login in any case.
-    kind: Literal["look", "token", "rejected", "scopes", "login"]
-    #: The token that was refused; None: none was sent.
-    rejected: str | None = None
-    challenge_url: str | None = None
-    #: Scopes that the server, or the caller of `login`, named for this operation.
-    scopes: tuple[str, ...] = ()
-    may_refresh: bool = True
-    may_login: bool = True
-    #: Seconds that the token must still be good for.
-    min_valid_for: float = EXPIRY_SKEW
-    #: Whether the server is known to ask for a login. False: find out first.
-    challenged: bool = True
-    #: Whether the caller asked for a login in so many words: then a login that just failed is no reason not to try.
-    explicit: bool = False
-
-
-class Renewed(NamedTuple):
-    """What came of a demand: a record, and how it was come by."""
-
-    record: Record
-    how: Literal["adopted", "refreshed", "login"]
-
-
-class Flight:
-    """Work under way on the library's loop, which any number of callers wait for."""
-
-    def __init__(self, future: concurrent.futures.Future[Renewed], demand: Demand) -> None:
-        self.future = future
-        self.demand = demand
-        self.waiters = 0
-        self.abandonable = False
-
-    def result(self, timeout: float | None = None) -> Renewed:
-        """Wait in a thread."""
-        from .portal import wait_sync
-
-        return wait_sync(self.future, timeout)
-
-    async def wait(self) -> Renewed:
-        """Wait on the caller's event loop; a cancellation leaves the work alone."""
-        from .portal import wait
-
-        return await wait(self.future)
 
 
 class Session:
@@ -127,9 +66,12 @@ class Session:
         grant: Callable[[], Grant],
         renew: Callable[[Session, Demand], Coroutine[Any, Any, Renewed]],
         client_id: str | None = None,
+        client_secret: str | None = None,
+        issuer: str | None = None,
         scopes: tuple[str, ...] = (),
         resource: str | ServerResource | None = SERVER_RESOURCE,
         interactive: bool | None = None,
+        machine: bool = False,
         storage_required: bool = False,
         http_client: Callable[[], httpx.AsyncClient] | None = None,
         allow_private_network: bool = False,
@@ -148,6 +90,10 @@ class Session:
         self.grant = grant
         self._renew = renew
         self.client_id = client_id
+        self._client_secret = client_secret
+        #: Whether the grant needs no person, as far as is known without loading it.
+        self.machine = machine
+        self.issuer = issuer
         self.http_client = http_client
         self.allow_private_network = allow_private_network
         self.trust_pkce = trust_pkce
@@ -157,17 +103,24 @@ class Session:
         self.failed_scopes: set[frozenset[str]] = set()
         #: Whether the server refused a token that was fresh from a login: until it accepts one, another window won't help.
         self.login_is_useless: bool = False
-        #: When (seconds since the epoch) and how the last login failed.
-        self.last_failure: tuple[float, AuthError] | None = None
+        #: Logins for more scopes since a request was last let through.
+        self.step_ups: int = 0
+        #: Tokens that could not be stored: good in this process, and stored as soon as that is possible.
+        self.unsaved: Record | None = None
         self._record: Record | None = None
         #: The Authorization header of the token in memory, and until when (seconds since the epoch) it may be sent unseen.
         self._header = ""
         self._good_until = 0.0
+        #: Headers of this session that may still be on somebody's request.
+        self._issued: list[str] = []
         self._absent = False
+        #: Whether the storage didn't answer in time for the warm path: the slow one has the next word.
+        self._slow = False
         self._covered: dict[str, bool] = {}
         self._warned = False
         # Reentrant: a future that is done, or is cancelled here, calls back at once.
         self._guard = threading.RLock()
+        self._pid = os.getpid()
         self._flights: dict[Demand, Flight] = {}
         #: Until then (seconds since the epoch) no early refresh is tried.
         self._rest_until = 0.0
@@ -191,9 +144,15 @@ class Session:
             return None
         return record
 
+    @property
+    def on_watch(self) -> bool:
+        """Whether the next request that is let through changes something (`accepted`)."""
+        return self.login_is_useless or self.step_ups > 0
+
     def accepted(self) -> None:
-        """The server took a token."""
+        """The server let a request with a token of ours through."""
         self.login_is_useless = False
+        self.step_ups = 0
 
     def rest(self, record: Record) -> None:
         """An early refresh of `record` failed: the next one waits for half of the time that is left."""
@@ -234,13 +193,11 @@ class Session:
         if self._warned:
             return
         self._warned = True
-        import logging
-
         logging.getLogger("mcp_login").warning(
             "No token is sent to %s: it lies outside the resource %s. If the server's transport needs it (messages beside the "
             "event stream), pass OAuth the URL above both, or resource= with it.",
             printable(url.partition("?")[0]),
-            self.server_url,
+            self.shown_url,
         )
 
     @property
@@ -250,32 +207,62 @@ class Session:
 
     def _read(self) -> Record | None:
         storage = self.storage
-        if self._absent or not isinstance(storage, WarmStorage):
+        if self._absent or self._slow or not isinstance(storage, WarmStorage):
             return None
         try:
             text = storage.load_now(self.key, WARM_LIMIT)
             if text is not None:
                 return self.adopt(Record.parse(text))
         except (TimeoutError, StorageError):
-            return None  # the slow path waits longer, and explains
+            # The slow path waits longer, and explains. Nobody else's loop is held up meanwhile.
+            self._slow = True
+            return None
         self.forget()
         return None
 
     def adopt(self, record: Record) -> Record | None:
-        """Take `record` into memory. None where it belongs to another client than the caller gave."""
-        if self.client_id is not None and record.client.client_id != self.client_id:
+        """Take `record` into memory. None where it belongs to another client or issuer than the caller gave."""
+        if not self._is_ours(record):
             return None
         self._record = record
-        self._absent = False
+        self._absent = self._slow = False
         self._covered = {}
-        self._header = "Bearer " + record.access_token
+        self._header = header = "Bearer " + record.access_token
+        if header not in self._issued:
+            self._issued = [*self._issued[-7:], header]
         self._good_until = math.inf if record.expires_at is None else record.expires_at - self.margin(record)
         return record
+
+    def _is_ours(self, record: Record) -> bool:
+        """Specification, "Authorization Server Binding": a client given by the caller is used at its own issuer only."""
+        if self.issuer is not None and record.issuer != self.issuer:
+            return False
+        if self.client_id is None:
+            return True
+        return record.client.client_id == self.client_id and record.client.mechanism == "pre_registered"
+
+    def current_client(self, record: Record) -> ClientInformation:
+        """The client of `record` as it authenticates now: with the secret the caller gave, where it is that very client."""
+        client = record.client
+        if self._client_secret is None or self.client_id is None or not self._is_ours(record):
+            return client
+        method = client.token_endpoint_auth_method
+        return replace(
+            client,
+            client_secret=self._client_secret,
+            # It was public when it logged in: RFC 7591 section 2 has the default of a client with a secret.
+            token_endpoint_auth_method="client_secret_basic" if method == "none" else method,
+        )
+
+    def is_issued(self, header: str) -> bool:
+        """Whether `header` carries a token of this session, even one that was replaced since."""
+        return header in self._issued
 
     def forget(self) -> None:
         """Nothing is stored. Looked at again when the server refuses a request."""
         self._record = None
         self._absent = True
+        self._slow = False
         self._good_until = 0.0
         self._covered = {}
 
@@ -288,6 +275,9 @@ class Session:
         """
         from .portal import portal
 
+        if self._pid != os.getpid():
+            # After a fork: the work stayed in the parent, and so may have a holder of the lock.
+            self._guard, self._flights, self._pid = threading.RLock(), {}, os.getpid()
         with self._guard:
             flight = self._flights.get(demand)
             if flight is None or flight.future.done():
@@ -323,14 +313,31 @@ class Session:
             return await self._renew(self, demand)
 
     def _fall_back(self, error: AuthError) -> None:
-        from .storage.memory import MemoryStorage
+        """Go on in memory. Where warnings are errors, this one comes before anybody is asked to log in."""
+        from .storage.memory import stand_in_for
 
-        self.storage = MemoryStorage()
-        warnings.warn(
-            f"Credentials for {self.server_url} are kept in memory only and will be gone with this process: {error}",
-            StorageWarning,
-            stacklevel=2,
-        )
+        self.unsaved = self.unsaved or self._record
+        memory = stand_in_for(self.storage)
+        if memory is not self.storage:
+            warnings.warn(self._in_memory_only(error), StorageWarning, stacklevel=2)
+            self.storage = memory
+
+    def warn_unsaved(self, error: AuthError) -> None:
+        """Say that credentials which were just obtained are kept in memory only."""
+        message = self._in_memory_only(error)
+        try:
+            warnings.warn(message, StorageWarning, stacklevel=2)
+        except StorageWarning:
+            # Where warnings are errors, this one must not take the place of the result.
+            logging.getLogger("mcp_login").warning("%s", message)
+
+    def _in_memory_only(self, error: AuthError) -> str:
+        return f"Credentials for {self.shown_url} are kept in memory only, and are gone with this process: {error}"
+
+    @property
+    def shown_url(self) -> str:
+        """The server's URL for people, without its query: that may hold a key."""
+        return self.server_url.partition("?")[0]
 
 
 def boundary(record: Record) -> str:

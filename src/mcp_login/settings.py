@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from .flight import Demand, Renewed
     from .grants.base import Grant
-    from .session import Demand, Renewed
     from .storage.base import Storage
 
 __all__ = ["LoginOptions", "SessionOptions", "open_session"]
@@ -55,16 +55,20 @@ def open_session(server_url: str, **options: Unpack[SessionOptions]) -> Session:
     """A session for `server_url`. Touches neither network nor storage. Raises `PolicyError` for a URL that is not allowed."""
     scopes = options.get("scopes")
     grant = options.get("grant")
+    storage = options.get("storage")
     return Session(
         server_url,
         account=options.get("account"),
-        storage=options.get("storage") or default_storage(),
+        storage=default_storage() if storage is None else storage,
         grant=(lambda: _authorization_code(options)) if grant is None else (lambda: grant),
         renew=_renew,
         client_id=options.get("client_id") if grant is None else grant.client_id,
+        client_secret=options.get("client_secret") if grant is None else None,
+        issuer=options.get("issuer") if grant is None else grant.issuer,
         scopes=_scopes(scopes),
         resource=options.get("resource", SERVER_RESOURCE),
         interactive=options.get("interactive"),
+        machine=grant is not None and not grant.needs_person,
         storage_required=options.get("storage_required", False),
         http_client=options.get("http_client"),
         allow_private_network=options.get("allow_private_network", False),
@@ -88,6 +92,7 @@ def _scopes(scopes: str | Sequence[str] | None) -> tuple[str, ...]:
 def _authorization_code(options: SessionOptions) -> Grant:
     from .grants.authorization_code import AuthorizationCodeGrant, RedirectOptions
     from .grants.client_registration import ClientOptions
+    from .grants.consent import Consent
 
     return AuthorizationCodeGrant(
         client=ClientOptions(
@@ -101,9 +106,11 @@ def _authorization_code(options: SessionOptions) -> Grant:
         redirect=RedirectOptions(
             host=options.get("callback_host") or "127.0.0.1",
             port=options.get("callback_port"),
-            timeout=options.get("callback_timeout", 300.0),
         ),
         authorize_params=options.get("authorize_params") or {},
-        on_authorization_url=options.get("on_authorization_url"),
-        allow_http=options.get("allow_private_network", False),
+        consent=Consent(
+            on_authorization_url=options.get("on_authorization_url"),
+            timeout=options.get("callback_timeout", 300.0),
+            allow_http=options.get("allow_private_network", False),
+        ),
     )

@@ -10,7 +10,8 @@ from .credentials import Credentials, LogoutResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from .session import Flight, Session
+    from .flight import Flight
+    from .session import Session
     from .settings import LoginOptions
     from .storage.index import IndexEntry
     from .storage.record import Record
@@ -34,7 +35,7 @@ def access_token(server_url: str, *, min_valid_for: float = 30.0, **options: Unp
     session = api.token_session(server_url, options)
     record = api.stored_record(session, min_valid_for=min_valid_for)
     if record is None:
-        record = _await(session, session.demand(api.token_demand(min_valid_for), abandonable=True))
+        record = _await(session, session.demand(api.token_demand(session, min_valid_for), abandonable=True))
     return record.access_token
 
 

@@ -142,7 +142,7 @@ def test_a_server_that_needs_no_login_says_so() -> None:
     with EmbeddedServer(protected=False).run() as server:
         done = run("login", server.url)
     assert done.returncode == 11
-    assert "without a login" in done.stderr
+    assert "asks for no login" in done.stderr
 
 
 def test_a_server_that_is_not_there_keeps_what_was_stored() -> None:

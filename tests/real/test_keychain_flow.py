@@ -31,6 +31,19 @@ credentials = asyncio.run(login(sys.argv[1], on_authorization_url=Person.approve
 print(credentials.scopes)
 """
 
+#: Makes the stored token one that expired a minute ago.
+LET_TIME_PASS = """
+import asyncio, dataclasses, sys, time
+from mcp_login import KeychainStorage
+from mcp_login.storage.record import Record
+async def main():
+    storage = KeychainStorage()
+    record = Record.parse(await storage.load(sys.argv[1]))
+    past = dataclasses.replace(record, obtained_at=time.time() - 3660, expires_at=time.time() - 60)
+    await storage.save(record.key, past.dump())
+asyncio.run(main())
+"""
+
 #: A later process: nobody is there, and opening a browser would be an error.
 CALL = """
 import sys, httpx2
@@ -91,9 +104,9 @@ def test_one_login_serves_later_processes_without_browser_and_without_discovery(
 def test_after_the_expiry_that_was_announced_the_first_thing_sent_is_the_refresh(
     secret_service: dict[str, str],
 ) -> None:
-    with EmbeddedServer(auto_approve=True, access_token_lifetime=0.01).run() as server:
+    with EmbeddedServer(auto_approve=True).run() as server:
         run(LOG_IN, server, secret_service)
-        server.reconfigure(access_token_lifetime=3600.0)
+        run(LET_TIME_PASS, server, secret_service)
         server.requests.clear()
         assert run(CALL, server, secret_service) == "200 0"
         assert server.requests.endpoints == ["token", "mcp"]

@@ -318,7 +318,7 @@ def _bind(addresses: list[str], port: int) -> list[socket.socket]:
 
 def _listen(address: str, port: int) -> socket.socket:
     is_six = ":" in address
-    listening = socket.socket(socket.AF_INET6 if is_six else socket.AF_INET, socket.SOCK_STREAM)
+    listening = socket.socket(socket.AF_INET6 if is_six else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":
             # Without it, another program could bind to the same port and get the answer.

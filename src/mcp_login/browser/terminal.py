@@ -41,11 +41,14 @@ def show_url(url: str) -> None:
         stream.flush()
 
 
-def person_present() -> bool:
-    """Whether a person can be assumed who would see a login: not in CI, and where there is a browser or a terminal."""
+def person_present(*, shown_elsewhere: bool = False) -> bool:
+    """Whether a person can be assumed who would see a login: not in CI, and where there is a browser or a terminal.
+
+    `shown_elsewhere`: the caller has a way of its own to show an address.
+    """
     if any(os.environ.get(name, "").lower() not in ("", "0", "false", "no") for name in _CI_VARIABLES):
         return False
-    return terminal_present() or browser_available()
+    return shown_elsewhere or terminal_present() or browser_available()
 
 
 def terminal_present() -> bool:

@@ -16,7 +16,7 @@ from mcp_login import api
 from mcp_login.browser.opener import browser_available, open_browser
 from mcp_login.browser.terminal import terminal_present
 from mcp_login.errors import LoginRequired, RegistrationRequired, printable
-from mcp_login.session import Renewed
+from mcp_login.flight import Renewed
 
 from .exit_codes import ExitCode
 from .failure import failure_of

@@ -4,70 +4,62 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import inspect
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
 from mcp_login.browser.listener import LoopbackListener, Outcome
-from mcp_login.browser.opener import browser_available, open_browser
-from mcp_login.browser.terminal import read_pasted_line, show_url, terminal_present
 from mcp_login.errors import (
-    AuthError,
     AuthorizationErrorResponse,
     InvalidResponse,
-    LoginRequired,
     LoginTimeout,
     RedirectPortTaken,
     TokenErrorResponse,
 )
 from mcp_login.portal import protect
-from mcp_login.protocol.authorization import (
-    AuthorizationRequest,
-    AuthorizationResponse,
-    authorization_response_from_pasted_text,
-    build_authorization_request,
-    matches_state,
-    validate_authorization_response,
-)
+from mcp_login.protocol.authorization import AuthorizationResponse, build_authorization_request
 from mcp_login.protocol.scope import select_scopes
 from mcp_login.protocol.token import TokenResponse, build_code_request, parse_token_response
-from mcp_login.storage.record import Record, client_key
+from mcp_login.storage.record import Record, binding_key, client_key
 
-from .client_registration import ClientOptions, forget_client, mechanism_for, register, stored_client
+from .client_registration import (
+    ClientOptions,
+    bind,
+    check_binding,
+    forget_client,
+    mechanism_for,
+    register,
+    stored_client,
+)
+from .consent import Consent
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
     from mcp_login.network.http import HttpClient
     from mcp_login.protocol.client import ClientInformation
     from mcp_login.storage.base import Storage
 
     from .base import Order, Save
 
-__all__ = ["AuthorizationCodeGrant", "OnAuthorizationUrl", "RedirectOptions"]
+__all__ = ["AuthorizationCodeGrant", "RedirectOptions"]
 
 _log = logging.getLogger("mcp_login")
 
-T = TypeVar("T")
-
-#: Told the URL to open; may be asynchronous. What it answers: True, it opened a browser; False, there is to be none, so that
-#: the answer may be pasted on the terminal; None, the library opens one.
-OnAuthorizationUrl = Callable[[str], object]
+#: How long to wait for another login with the same redirect URI, beyond the time that one has itself, in seconds.
+QUEUE_GRACE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class RedirectOptions:
-    """Where the browser comes back to, and how long that is waited for."""
+    """Where the browser comes back to."""
 
     host: str = "127.0.0.1"
     #: None: the registered one, else any free one.
     port: int | None = None
-    #: Seconds.
-    timeout: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +70,7 @@ class AuthorizationCodeGrant:
     redirect: RedirectOptions = field(default_factory=RedirectOptions)
     #: Extra parameters of the authorization request, such as `audience` or `prompt`.
     authorize_params: Mapping[str, str] = field(default_factory=dict)
-    on_authorization_url: OnAuthorizationUrl | None = None
-    #: For intranets: lets the authorization endpoint be without TLS.
-    allow_http: bool = False
+    consent: Consent = field(default_factory=Consent)
     clock: Callable[[], float] = time.time
 
     name: ClassVar[str] = "authorization_code"
@@ -96,18 +86,27 @@ class AuthorizationCodeGrant:
         """The client id that the caller gave."""
         return self.client.client_id
 
-    def current_client(self, client: ClientInformation) -> ClientInformation:
-        """`client` with the secret that the caller gave, if it is that client."""
-        if self.client.client_secret is None or client.client_id != self.client.client_id:
-            return client
-        return dataclasses.replace(client, client_secret=self.client.client_secret)
+    @property
+    def brings_person(self) -> bool:
+        """Whether the caller shows the address to the person itself."""
+        return self.consent.on_authorization_url is not None
 
-    async def forget(self, issuer: str, storage: Storage) -> None:
-        """Forget this application's registration at `issuer`: the next login registers anew."""
+    async def forget(self, server_url: str, issuer: str, storage: Storage) -> None:
+        """Forget this application's registration at `issuer`, and where the caller's own client was used: all begins anew."""
         await storage.delete(client_key(issuer, self.client.client_name))
+        if self.client.client_id is not None:
+            await storage.delete(binding_key(server_url, self.client.client_id))
 
     async def obtain(self, order: Order, http: HttpClient, storage: Storage, save: Save) -> Record:
         """Log the person in. Raises any `AuthError`; among them `LoginTimeout` after the login's own time limit."""
+        server_url, issuer = order.discovery.server_url, order.discovery.server.issuer
+        await self.consent.require_way(server_url)
+        await check_binding(self.client, storage, server_url, issuer)
+        record = await self._obtain(order, http, storage, save)
+        await bind(self.client, storage, server_url, issuer)
+        return record
+
+    async def _obtain(self, order: Order, http: HttpClient, storage: Storage, save: Save) -> Record:
         fresh, narrow = False, False
         while True:
             try:
@@ -151,9 +150,12 @@ class AuthorizationCodeGrant:
                 state_bytes=secrets.token_bytes(32),
                 verifier_bytes=secrets.token_bytes(32),
             )
+            # The browser isn't sent where we would not go ourselves: into a private network, by a public server.
+            http.check_url(server.authorization_endpoint, floor=order.discovery.floor)
             outcome = Outcome.FAILED
+            order.asking()
             try:
-                response = await self._ask(request, listener, order.discovery.server_url)
+                response = await self.consent.ask(request, listener, order.discovery.server_url)
                 record = await protect(self._redeem(order, http, client, response, scopes, save))
                 outcome = Outcome.DONE
             except AuthorizationErrorResponse as error:
@@ -181,11 +183,14 @@ class AuthorizationCodeGrant:
         server = order.discovery.server
         async with contextlib.AsyncExitStack() as stack:
             earlier = None
-            if mechanism_for(self.client, server) == "dynamic":
-                # One redirect URI serves one login at a time: logins that share a registration queue.
-                await stack.enter_async_context(storage.lock(client_key(server.issuer, self.client.client_name)))
+            dynamic = mechanism_for(self.client, server) == "dynamic"
+            # One redirect URI serves one login at a time: logins that share a registration or a port queue.
+            if dynamic:
+                await self._queue(stack, storage, client_key(server.issuer, self.client.client_name))
                 if not fresh:
                     earlier = await stored_client(storage, server.issuer, self.client.client_name, self.clock())
+            if self.redirect.port:
+                await self._queue(stack, storage, f"redirect {self.redirect.host}:{self.redirect.port}")
             listener, earlier = await self._listen(earlier)
             stack.push_async_callback(listener.aclose)
             client = earlier or await register(
@@ -199,6 +204,18 @@ class AuthorizationCodeGrant:
             )
             yield listener, client, earlier is not None
 
+    async def _queue(self, stack: contextlib.AsyncExitStack, storage: Storage, key: str) -> None:
+        limit = self.consent.timeout + QUEUE_GRACE
+        try:
+            async with asyncio.timeout(limit):
+                await stack.enter_async_context(storage.lock(key))
+        except TimeoutError:
+            raise LoginTimeout(
+                f"Another login that needs the same redirect URI has been open for {limit:g} seconds. Finish it or end it, "
+                "and try again.",
+                seconds=limit,
+            ) from None
+
     async def _listen(self, earlier: ClientInformation | None) -> tuple[LoopbackListener, ClientInformation | None]:
         """Bind first (RFC 8252 section 7.3): the registered port, else the caller's, else any."""
         host, port = self.redirect.host, self.redirect.port
@@ -208,72 +225,6 @@ class AuthorizationCodeGrant:
                 with contextlib.suppress(RedirectPortTaken):
                     return await LoopbackListener.open(host, registered.port), earlier
         return await LoopbackListener.open(host, port or 0), None
-
-    async def _ask(
-        self, request: AuthorizationRequest, listener: LoopbackListener, server_url: str
-    ) -> AuthorizationResponse:
-        """Send the person to the authorization server and wait for the answer."""
-        answer: asyncio.Future[AuthorizationResponse] = asyncio.get_running_loop().create_future()
-
-        def accept(query: str) -> Outcome:
-            if answer.done() or not matches_state(request, query):
-                # Specification, "Open Redirection": results without our state are discarded, and end nothing.
-                return Outcome.IGNORED
-            try:
-                answer.set_result(validate_authorization_response(request, query))
-            except AuthError as error:
-                answer.set_exception(error)
-                denied = isinstance(error, AuthorizationErrorResponse) and error.error == "access_denied"
-                return Outcome.DENIED if denied else Outcome.FAILED
-            return Outcome.RECEIVED
-
-        limit = self.redirect.timeout
-        # At the same time: a browser in the foreground (BROWSER=lynx) returns only when the login is over.
-        tasks = {
-            asyncio.ensure_future(listener.receive(accept)),
-            asyncio.ensure_future(self._send_person(request, accept, server_url)),
-        }
-        try:
-            async with asyncio.timeout(limit):
-                return await _first_of(answer, tasks)
-        except TimeoutError:
-            raise LoginTimeout(
-                f"Nobody finished the login at {request.issuer} within {limit:g} seconds. Try again; if the browser showed an "
-                "error page there, it may say why. callback_timeout sets the limit.",
-                seconds=limit,
-            ) from None
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            if answer.done() and not answer.cancelled():
-                answer.exception()
-
-    async def _send_person(
-        self, request: AuthorizationRequest, accept: Callable[[str], Outcome], server_url: str
-    ) -> None:
-        if not await self._show(request.url, server_url):
-            await _read_paste(request, accept)
-
-    async def _show(self, url: str, server_url: str) -> bool:
-        """Bring the URL before the person; False where only a terminal is left, to which the answer can be pasted back."""
-        if self.on_authorization_url is not None:
-            result = self.on_authorization_url(url)
-            if inspect.isawaitable(result):
-                result = await result
-            if isinstance(result, bool):
-                return result
-        else:
-            show_url(url)
-        if await asyncio.to_thread(lambda: browser_available() and open_browser(url, allow_http=self.allow_http)):
-            return True
-        if self.on_authorization_url is None and not terminal_present():
-            raise LoginRequired(
-                "A person has to log in, but no browser can be opened here and there is no terminal to show the address on. "
-                "Log in on a terminal with `mcp-login login`, or pass on_authorization_url.",
-                resource=server_url,
-            )
-        return False
 
     async def _redeem(
         self,
@@ -340,29 +291,3 @@ class _OtherRegistrationNeeded(Exception):
     def __init__(self, cause: AuthorizationErrorResponse | TokenErrorResponse) -> None:
         super().__init__()
         self.cause = cause
-
-
-async def _first_of(answer: asyncio.Future[T], tasks: set[asyncio.Task[None]]) -> T:
-    """Wait for `answer`. A task that fails fails the wait; one that ends doesn't."""
-    waiting: set[asyncio.Future[None]] = set(tasks)
-    while not answer.done():
-        pending: list[asyncio.Future[Any]] = [answer, *waiting]
-        await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for task in {task for task in waiting if task.done()}:
-            waiting.remove(task)
-            if not answer.done():
-                task.result()
-    return answer.result()
-
-
-async def _read_paste(request: AuthorizationRequest, accept: Callable[[str], Outcome]) -> None:
-    """The redirect URL (or code) that the person copies out of a browser elsewhere is an answer like any other."""
-    while (line := await read_pasted_line()) is not None:
-        try:
-            query = authorization_response_from_pasted_text(request, line)
-        except AuthError as error:
-            _log.warning("%s", error)
-            continue
-        if accept(query) is not Outcome.IGNORED:
-            return
-        _log.warning("What was pasted belongs to another login. Paste the whole address the browser ended at.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
     from mcp_login.discovery import Discovery
     from mcp_login.network.http import HttpClient
-    from mcp_login.protocol.client import ClientInformation
     from mcp_login.storage.base import Storage
     from mcp_login.storage.record import Record
 
@@ -32,6 +31,8 @@ class Order:
     previous_scopes: tuple[str, ...] = ()
     #: RFC 8707: sent verbatim; None leaves it out, by the caller's explicit wish.
     resource: str | None = None
+    #: Told when a person is about to be asked: from then on a failure is one that they have seen.
+    asking: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
 
 class Grant(Protocol):
@@ -48,6 +49,11 @@ class Grant(Protocol):
         ...
 
     @property
+    def brings_person(self) -> bool:
+        """Whether the caller brings an address to a person itself, so that neither a browser nor a terminal is needed."""
+        ...
+
+    @property
     def issuer(self) -> str | None:
         """The issuer that the grant's own credentials belong to; None: any."""
         ...
@@ -57,12 +63,8 @@ class Grant(Protocol):
         """The client id that was given by the caller; records of another client are not used."""
         ...
 
-    def current_client(self, client: ClientInformation) -> ClientInformation:
-        """`client` as it authenticates now: with the caller's secret, where that is a newer one of the same client."""
-        ...
-
-    async def forget(self, issuer: str, storage: Storage) -> None:
-        """Forget what is kept for new logins at `issuer`, such as a registration."""
+    async def forget(self, server_url: str, issuer: str, storage: Storage) -> None:
+        """Forget what is kept for new logins to `server_url` at `issuer`, such as a registration."""
         ...
 
     async def obtain(self, order: Order, http: HttpClient, storage: Storage, save: Save) -> Record:

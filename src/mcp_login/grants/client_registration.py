@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mcp_login.errors import RegistrationErrorResponse, RegistrationRequired, StorageError, printable
+from mcp_login.errors import IssuerMismatch, RegistrationErrorResponse, RegistrationRequired, StorageError, printable
+from mcp_login.protocol.client import ClientInformation
 from mcp_login.protocol.client_authentication import preferred_registration_method
 from mcp_login.protocol.registration import (
     ClientMetadata,
@@ -23,7 +24,7 @@ from mcp_login.protocol.registration import (
     select_registration,
 )
 from mcp_login.protocol.scope import format_scope
-from mcp_login.storage.record import client_key, dump_client, parse_client
+from mcp_login.storage.record import binding_key, client_key, dump_client, parse_client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,10 +32,18 @@ if TYPE_CHECKING:
     from mcp_login.network.http import HttpClient
     from mcp_login.network.policy import AddressSpace
     from mcp_login.protocol.authorization_server import AuthorizationServerMetadata
-    from mcp_login.protocol.client import ClientInformation, RegistrationMechanism
+    from mcp_login.protocol.client import RegistrationMechanism, TokenEndpointAuthMethod
     from mcp_login.storage.base import Storage
 
-__all__ = ["ClientOptions", "forget_client", "mechanism_for", "register", "stored_client"]
+__all__ = [
+    "ClientOptions",
+    "bind",
+    "check_binding",
+    "forget_client",
+    "mechanism_for",
+    "register",
+    "stored_client",
+]
 
 _log = logging.getLogger("mcp_login")
 
@@ -49,7 +58,8 @@ class ClientOptions:
     #: The issuer that `client_id` belongs to; None: the first one it is used at.
     issuer: str | None = None
     client_metadata_url: str | None = None
-    additional_client_metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: May hold a signed statement (RFC 7591 section 2.3).
+    additional_client_metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def mechanism_for(options: ClientOptions, metadata: AuthorizationServerMetadata) -> RegistrationMechanism | None:
@@ -90,6 +100,46 @@ async def forget_client(storage: Storage, client: ClientInformation) -> None:
         same = True
     if same:
         await storage.compare_and_set(key, text, None)
+
+
+async def check_binding(options: ClientOptions, storage: Storage, server_url: str, issuer: str) -> None:
+    """Specification, "Authorization Server Binding": the caller's client isn't taken to another issuer than before.
+
+    What it was bound to outlives the login. Raises `IssuerMismatch`. An `issuer` that the caller names is judged in discovery.
+    """
+    if options.client_id is None or options.issuer is not None:
+        return
+    text = await storage.load(binding_key(server_url, options.client_id))
+    bound = issuer if text is None else parse_client(text).issuer
+    if bound != issuer:
+        raise IssuerMismatch(
+            expected=bound,
+            received=issuer,
+            url=server_url,
+            reason=(
+                f"client_id was used with the issuer {bound!r}, but the server now names {issuer!r}. Ask the server's operator; "
+                "if the change is meant, give issuer= together with the client_id for it"
+            ),
+        )
+    if text is None and options.client_secret is not None:
+        _log.warning(
+            "client_secret is about to be sent to %s, which %s names. Give issuer= to be sure that it is the right one.",
+            printable(issuer),
+            printable(server_url.partition("?")[0]),
+        )
+
+
+async def bind(options: ClientOptions, storage: Storage, server_url: str, issuer: str) -> None:
+    """Remember that the caller's client belongs to `issuer`. It holds no secret."""
+    if options.client_id is None:
+        return
+    key = binding_key(server_url, options.client_id)
+    text = dump_client(ClientInformation(issuer, options.client_id, "pre_registered"))
+    try:
+        if await storage.load(key) != text:
+            await storage.save(key, text)
+    except StorageError as error:
+        _log.warning("the issuer of client_id could not be stored: %s", error)
 
 
 async def register(
@@ -142,34 +192,54 @@ async def _register_dynamically(
     endpoint = metadata.registration_endpoint
     assert endpoint is not None  # noqa: S101 - select_registration saw it
 
-    async def attempt(scope: str | None) -> ClientInformation:
+    async def attempt(scope: str | None, method: TokenEndpointAuthMethod) -> ClientInformation:
         request = build_registration_request(
             endpoint,
             ClientMetadata(
                 redirect_uris=(redirect_uri,),
                 client_name=options.client_name,
                 scope=scope,
-                token_endpoint_auth_method=preferred_registration_method(
-                    metadata.token_endpoint_auth_methods_supported
-                ),
+                token_endpoint_auth_method=method,
                 additional=dict(options.additional_client_metadata),
             ),
         )
         response = await http.send(request, floor=floor)
         client = parse_registration_response(
-            response, issuer=metadata.issuer, metadata=metadata, redirect_uri=redirect_uri
+            response,
+            issuer=metadata.issuer,
+            metadata=metadata,
+            redirect_uri=redirect_uri,
+            secrets=request.secrets,
         )
         return dataclasses.replace(client, client_name=options.client_name)
 
-    scope = format_scope(scopes)
-    try:
-        return await attempt(scope)
-    except RegistrationErrorResponse as error:
-        # Some servers grant a client only the scopes it registered, others refuse registrations that name any: try both.
-        if scope is None or "redirect" in error.error:
-            raise
-        _log.info("registration with scopes was refused (%s); once more without", error.error)
-        return await attempt(None)
+    refusal: RegistrationErrorResponse | None = None
+    for scope, method in _variants(metadata, format_scope(scopes)):
+        try:
+            return await attempt(scope, method)
+        except RegistrationErrorResponse as error:
+            _log.info("a registration was refused: %s", error.error)
+            refusal = refusal or error
+            if "redirect" in error.error:
+                break
+    assert refusal is not None  # noqa: S101 - there is at least one variant
+    raise refusal
+
+
+def _variants(
+    metadata: AuthorizationServerMetadata, scope: str | None
+) -> list[tuple[str | None, TokenEndpointAuthMethod]]:
+    """What to try, best first.
+
+    Some servers grant a client only the scopes it registered, others refuse registrations that name any. Metadata that lists no
+    methods means client_secret_basic (RFC 8414 section 2), though most such servers take public clients.
+    """
+    listed = metadata.token_endpoint_auth_methods_supported
+    methods: list[TokenEndpointAuthMethod] = [preferred_registration_method(listed)]
+    if not listed:
+        methods.append("client_secret_basic")
+    scopes = [scope] if scope is None else [scope, None]
+    return [(wanted, method) for wanted in scopes for method in methods]
 
 
 async def _keep(storage: Storage, client: ClientInformation) -> None:

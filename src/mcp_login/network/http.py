@@ -96,7 +96,7 @@ class HttpClient:
             raise transport_error(error, route, ambient=ambient) from None
 
     async def space_of(self, url: str) -> AddressSpace:
-        """The space of the address that our first request to the origin of `url` reached.
+        """The least private space of the addresses at which the origin of `url` answered our requests.
 
         If there was none, or through a proxy or a caller's client, the name tells: the least private of its addresses,
         and PUBLIC, the strictest, where only a proxy or the caller's client can resolve it.
@@ -121,6 +121,10 @@ class HttpClient:
                 raise self._too_slow(route) from None
             raise transport_error(error, route, ambient=ambient) from None
         return min(map(address_space, addresses))
+
+    def check_url(self, url: str, *, floor: AddressSpace) -> None:
+        """Raise `PolicyError` if `url` may not be used, by us or in a person's browser, because of a server in `floor`."""
+        self._policy.check_url(url, floor=floor)
 
     async def aclose(self) -> None:
         """Close the caller's client, if one was made. Requests after that make a new one."""
@@ -155,8 +159,8 @@ class HttpClient:
 
     def _transport(self, url: httpx.URL, proxy: str | None, floor: AddressSpace) -> CheckedTransport:
         def reached(space: AddressSpace) -> None:
-            # The first one counts: a name that later resolves elsewhere must not loosen what it may lead to.
-            self._spaces.setdefault(_place(url), space)
+            # The least private counts: a name that also resolves elsewhere must not loosen what it may lead to.
+            self._spaces[_place(url)] = min(space, self._spaces.get(_place(url), space))
 
         return CheckedTransport(
             str(url),

@@ -115,12 +115,12 @@ async def _first_to_connect(addresses: Sequence[str], connect: Callable[[str], A
 class _Backend(httpcore.AsyncNetworkBackend):
     """httpcore's way to the network, with a choice of addresses between the name and the connection.
 
-    `choose` gives the addresses that may be connected to, or raises. `reached` is told the one that was.
+    `choose` gives the addresses that may be connected to, or raises. `address` is the one that was.
     """
 
-    def __init__(self, choose: Callable[[Sequence[str]], Sequence[str]], reached: Callable[[str], None]) -> None:
+    def __init__(self, choose: Callable[[Sequence[str]], Sequence[str]]) -> None:
         self._choose = choose
-        self._reached = reached
+        self.address: str | None = None
         self._sockets = httpcore.AnyIOBackend()
         self._opened: list[httpcore.AsyncNetworkStream] = []
 
@@ -138,7 +138,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
             return address, stream
 
         address, stream = await _first_to_connect(self._choose(await resolve(host, port)), connect)
-        self._reached(address)
+        self.address = address
         return stream
 
     async def sleep(self, seconds: float) -> None:
@@ -168,7 +168,8 @@ class CheckedTransport(httpx.AsyncBaseTransport):
     """Connections for one exchange with the origin of `url`, HTTP/1.1, to addresses that `policy` lets through for `floor`.
 
     With `proxy`, a URL, they go through that proxy; it resolves the names, so that no address can be checked. `reached`
-    is told the space of each address that was connected to directly. Exceptions are httpcore's, `OSError`,
+    is told the space of the address that answered, directly and, for https, with a valid certificate: a name that is made
+    to point to somebody else's machine for a moment proves nothing. Exceptions are httpcore's, `OSError`,
     `PolicyError`, and `TransportError` for a proxy that can't be used.
 
     Closed after one exchange: an idle connection that the server closes just then fails in a way that can't be told from
@@ -185,13 +186,12 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         reached: Callable[[AddressSpace], None],
         proxy: str | None = None,
     ) -> None:
+        self._reached = None if proxy is not None else reached
         if proxy is not None:
-            self._backend = _Backend(choose=list, reached=lambda _: None)
+            self._backend = _Backend(choose=list)
             self._pool = _proxy_pool(proxy, ssl_context, self._backend)
             return
-        self._backend = _Backend(
-            lambda addresses: _allowed(addresses, policy, floor, url), lambda address: reached(address_space(address))
-        )
+        self._backend = _Backend(lambda addresses: _allowed(addresses, policy, floor, url))
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context, max_keepalive_connections=0, network_backend=self._backend
         )
@@ -208,6 +208,8 @@ class CheckedTransport(httpx.AsyncBaseTransport):
                 extensions=request.extensions,
             )
         )
+        if self._reached is not None and self._backend.address is not None:
+            self._reached(address_space(self._backend.address))
         return httpx.Response(
             status_code=response.status,
             headers=response.headers,

@@ -90,10 +90,11 @@ class AuthorizationRequest:
 
     @property
     def url(self) -> str:
-        """The URL for the browser. The endpoint's own query is retained (RFC 6749 section 3.1) where it isn't ours."""
+        """The URL for the browser. The endpoint's own query stays (RFC 6749 section 3.1), but for what is ours to say."""
         ours = self._parameters()
         base, _, query = self.authorization_endpoint.partition("#")[0].partition("?")
-        retained = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in ours]
+        taken = ours.keys() | _RESERVED.keys()
+        retained = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in taken]
         # quote, not quote_plus: %20 is read as a space by every server, "+" by most.
         return f"{base}?{'&'.join([*retained, urlencode(ours, quote_via=quote)])}"
 

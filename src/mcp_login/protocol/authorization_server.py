@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from pydantic import Field
 
@@ -90,6 +91,11 @@ def authorization_server_metadata_urls(issuer: str) -> tuple[str, ...]:
             f"The issuer at {base!r} has a query or a fragment, which RFC 8414 forbids. Ask the server's operator."
         )
     path = path.removesuffix("/")
+    if any(segment in (".", "..") for segment in unquote(path).replace("\\", "/").split("/")):
+        raise PolicyError(
+            f"The issuer at {base!r} has dot segments in its path: its documents would be fetched from somewhere else. Ask "
+            "the server's operator."
+        )
     if not path:
         return (base + _OAUTH, base + _OPENID)
     return (base + _OAUTH + path, base + _OPENID + path, base + path + _OPENID)

@@ -15,6 +15,9 @@ OFFLINE_ACCESS = "offline_access"
 
 # RFC 6749 section 3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+#: More than any honest server has; a hostile one's would fill URLs, forms and stored records.
+MAX_SCOPES = 200
+MAX_CHARACTERS = 8192
 # A space by the document, a comma by the habit of some providers. A list's elements may hold commas.
 _IN_STRING = re.compile(r"[ \t\r\n,]+")
 _IN_ELEMENT = re.compile(r"[ \t\r\n]+")
@@ -24,7 +27,8 @@ def parse_scope(value: object) -> tuple[str, ...]:
     """The scopes in `value`, in order, each once. Implements RFC 6749 section 3.3.
 
     `value` is a string with spaces or commas between scopes, or a list, tuple or set of strings; anything else has no
-    scopes. What can't be a scope (quotes, backslashes, control characters, anything beyond ASCII) is left out.
+    scopes. What can't be a scope (quotes, backslashes, control characters, anything beyond ASCII) is left out,
+    and so is what follows after 200 scopes or 8,192 characters.
     """
     if isinstance(value, str):
         found = _IN_STRING.split(value)
@@ -33,7 +37,16 @@ def parse_scope(value: object) -> tuple[str, ...]:
         found = [scope for item in items if isinstance(item, str) for scope in _IN_ELEMENT.split(item)]
     else:
         return ()
-    return tuple(dict.fromkeys(scope for scope in found if _SCOPE_TOKEN.fullmatch(scope)))
+    scopes: dict[str, None] = {}
+    left = MAX_CHARACTERS
+    for scope in found:
+        if scope in scopes or not _SCOPE_TOKEN.fullmatch(scope):
+            continue
+        left -= len(scope) + 1
+        if left < 0 or len(scopes) == MAX_SCOPES:
+            break
+        scopes[scope] = None
+    return tuple(scopes)
 
 
 def format_scope(scopes: Iterable[str]) -> str | None:

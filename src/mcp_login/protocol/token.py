@@ -314,8 +314,11 @@ def _expires_in(value: object) -> float | None:
         return None
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    # No token is born dead: zero and less say as little as nothing does, so that only a 401 tells.
+    if value <= 0:
+        return None
     # Compared before it becomes a float: an integer may be too large for one.
-    return float(min(max(value, 0), MAX_EXPIRES_IN))
+    return float(min(value, MAX_EXPIRES_IN))
 
 
 def _invalid(response: HttpResponse, reason: str, what: str | None = "token endpoint") -> InvalidResponse:

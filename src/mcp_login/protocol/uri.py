@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from mcp_login.errors import PolicyError, printable
 
@@ -171,10 +171,20 @@ def _climbs(path: str) -> bool:
         # "..;x" is ".." for servers that know path parameters.
         if any(segment.partition(";")[0] == ".." for segment in _SLASHES.split(path)):
             return True
-        decoded = unquote(path)
+        decoded = unquote(path, errors="strict") if _decodable(path) else None
+        if decoded is None:
+            return True  # overlong dots and the like: some server may read them
         if decoded == path:
             return False
         path = decoded
+    return True
+
+
+def _decodable(path: str) -> bool:
+    try:
+        unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        return False
     return True
 
 
@@ -183,7 +193,9 @@ def _same_segments(path: str, wanted: str) -> bool:
     if "%" not in path and "%" not in wanted:
         return False
     ours, theirs = wanted.split("/"), path.split("/")
-    return len(ours) <= len(theirs) and all(unquote(a) == unquote(b) for a, b in zip(ours, theirs, strict=False))
+    return len(ours) <= len(theirs) and all(
+        unquote_to_bytes(a) == unquote_to_bytes(b) for a, b in zip(ours, theirs, strict=False)
+    )
 
 
 def _shown(url: str) -> str:

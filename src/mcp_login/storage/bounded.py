@@ -28,7 +28,7 @@ __all__ = ["BoundedCalls"]
 T = TypeVar("T")
 
 #: How long the end of the process waits for a write under way, in seconds.
-_EXIT_LIMIT = 0.8
+_EXIT_LIMIT = 0.25
 
 
 class BoundedCalls:
@@ -121,13 +121,16 @@ class _Call:
         self._error: StorageError | None = None
 
     def begin(self) -> None:
-        problem = None
         try:
             threading.Thread(target=self._run, name="mcp-login storage", daemon=True).start()
-        except RuntimeError:  # no more threads, or the interpreter is ending
-            problem = StorageUnavailable("No thread could be started to read or write stored logins.")
-        if problem is not None:
-            self._finish(problem)
+            return
+        except RuntimeError:  # no more threads, or the interpreter is ending (from Python 3.12 on it starts none then)
+            pass
+        if self.writes:
+            # Without a limit, but not lost: it may hold the only copy of a rotated token.
+            self._run()
+        else:
+            self._finish(StorageUnavailable("No thread could be started to read stored logins."))
 
     def age(self) -> float:
         return time.monotonic() - self._began

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["MemoryStorage"]
+    from .base import Storage
+
+__all__ = ["MemoryStorage", "stand_in_for"]
 
 
 class MemoryStorage:
@@ -18,9 +21,13 @@ class MemoryStorage:
     name = "memory"
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
         self._values: dict[str, str] = {}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._guard = threading.Lock()
         self._locked: set[str] = set()
+        self._process = os.getpid()
 
     def __repr__(self) -> str:
         """Without what is stored."""
@@ -65,6 +72,8 @@ class MemoryStorage:
 
         from .lock import pauses, turn
 
+        if self._process != os.getpid():
+            self._reset()  # after a fork: whoever held a lock stayed in the parent
         async with turn((id(self), key)):
             waits = pauses()
             while not self._take(key):  # noqa: ASYNC110 - a task of another loop has it, and events cross no loops
@@ -81,3 +90,14 @@ class MemoryStorage:
                 return False
             self._locked.add(key)
             return True
+
+
+_stand_ins: dict[int, tuple[Storage, MemoryStorage]] = {}
+
+
+def stand_in_for(storage: Storage) -> MemoryStorage:
+    """The memory that takes the place of `storage` in this process: one, so that those who shared it still do."""
+    if isinstance(storage, MemoryStorage):
+        return storage
+    # The storage is kept beside its memory, so that no other gets its id. There are few: programs have one.
+    return _stand_ins.setdefault(id(storage), (storage, MemoryStorage()))[1]

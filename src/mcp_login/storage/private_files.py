@@ -114,6 +114,8 @@ def write_private(path: Path, text: str) -> None:
     The caller holds a lock that excludes other writers of `path`: leftovers of a crashed one are removed. Raises
     `StorageError`.
     """
+    if len(text) > _LARGEST or len(text.encode()) > _LARGEST:
+        raise StorageError(f"{path} would become too large to be read again. Nothing was written.")
     folder = private_directory(path.parent)
     problem: OSError | None = None
     temporary = folder / f".{path.name}.{os.urandom(8).hex()}.tmp"

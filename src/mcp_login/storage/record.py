@@ -23,7 +23,7 @@ from mcp_login.protocol.client import ClientInformation, RegistrationMechanism, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["FORMAT", "Record", "client_key", "dump_client", "parse_client", "record_key"]
+__all__ = ["FORMAT", "Record", "binding_key", "client_key", "dump_client", "parse_client", "record_key"]
 
 #: The version of the stored text. A reader refuses a higher one and leaves it where it is.
 FORMAT = 1
@@ -47,6 +47,11 @@ def client_key(issuer: str, client_name: str | None = None) -> str:
     no record's key does.
     """
     return f"client {issuer}" if client_name is None else f"client {issuer} {client_name}"
+
+
+def binding_key(server_url: str, client_id: str) -> str:
+    """The key of the issuer that the pre-registered `client_id` is used at for the server `server_url`."""
+    return f"client {client_id} of {server_url}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ _RESET_ON_CLOSE = struct.pack("hh" if hasattr(socket, "SO_EXCLUSIVEADDRUSE") els
 
 def listening_socket(host: str, port: int) -> socket.socket:
     """A listening socket; `port` 0 lets the system choose. Raises `OSError` where the port is taken."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    # With the protocol named: asyncio switches Nagle's algorithm off only where it knows that it is TCP.
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
             # On Windows it would let two servers have one port; elsewhere a port is free again at once.

@@ -1,0 +1,194 @@
+"""A new login: what the documents say, then the grant; and when not to ask again. Runs on the library's loop only.
+
+Called by `renewal` with the record's lock held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING
+
+from .errors import AuthError, AuthorizationErrorResponse, LoginRequired, TransportError
+from .network.http import HttpClient
+from .network.policy import NetworkPolicy
+from .session import SERVER_RESOURCE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .discovery import Discovery
+    from .flight import Demand
+    from .grants.base import Grant, Save
+    from .session import Session
+    from .storage.base import Storage
+    from .storage.record import Record
+
+__all__ = ["Obtaining", "login_required", "opened_http"]
+
+#: How long after a login that failed requests don't ask again, in seconds.
+FAILURE_REST = 30.0
+
+#: How long all documents of a server and its authorization server may take together, in seconds.
+DISCOVERY_LIMIT = 60.0
+
+
+@contextlib.asynccontextmanager
+async def opened_http(session: Session) -> AsyncIterator[HttpClient]:
+    """The client for the requests of `session` to strangers."""
+    http = HttpClient(NetworkPolicy(allow_private_network=session.allow_private_network), session.http_client)
+    try:
+        yield http
+    finally:
+        await http.aclose()
+
+
+def login_required(session: Session, scopes: tuple[str, ...] = ()) -> LoginRequired:
+    """For a call that may not ask anybody."""
+    return LoginRequired(
+        f"{session.shown_url} needs a login, and this call may not ask a person for one. "
+        f"Run `mcp-login login {session.shown_url}`, or await login({session.shown_url!r}).",
+        resource=session.server_url,
+        scopes=dict.fromkeys((*session.scopes, *scopes)),
+    )
+
+
+class Obtaining:
+    """Obtains new logins for one session; `keep` stores what came of it."""
+
+    def __init__(self, session: Session, keep: Save) -> None:
+        self._session = session
+        self._keep = keep
+
+    async def obtain(self, demand: Demand, previous: Record | None) -> Record:
+        """A new login as `demand` wants it. `previous` is the one it replaces: its scopes are asked for again."""
+        from .grants.base import Order
+
+        session = self._session
+        if not demand.may_ask and not session.machine:
+            raise login_required(session, demand.scopes)
+        grant = session.grant()
+        if grant.needs_person and not (demand.may_ask and await self._may_ask(grant)):
+            raise login_required(session, demand.scopes)
+        failures = _Failures(session)
+        if not demand.explicit:
+            failures.check()
+        async with opened_http(session) as http:
+            demand, discovery = await self._discover(http, demand, previous, grant)
+            order = Order(
+                discovery=discovery,
+                account=session.account,
+                requested_scopes=session.scopes,
+                challenged_scopes=demand.scopes,
+                previous_scopes=self._previous_scopes(previous, discovery),
+                resource=self._resource(discovery),
+                asking=failures.asking,
+            )
+            try:
+                record = await grant.obtain(order, http, session.storage, self._keep)
+            except AuthError as error:
+                failures.note(error)
+                if demand.kind == "scopes" and isinstance(error, AuthorizationErrorResponse):
+                    session.failed_scopes.add(frozenset(demand.scopes))
+                raise
+        if demand.kind == "scopes":
+            session.step_ups += 1
+        failures.clear()
+        return record
+
+    async def _may_ask(self, grant: Grant) -> bool:
+        if self._session.interactive is not None:
+            return self._session.interactive
+        from .browser.terminal import person_present
+
+        return await asyncio.to_thread(person_present, shown_elsewhere=grant.brings_person)
+
+    async def _discover(
+        self, http: HttpClient, demand: Demand, previous: Record | None, grant: Grant
+    ) -> tuple[Demand, Discovery]:
+        """One time limit for all the documents: each of many that come in drips would have its own."""
+        from .discovery import discover
+
+        session = self._session
+        try:
+            async with asyncio.timeout(DISCOVERY_LIMIT):
+                demand = await self._with_challenge(http, demand)
+                return demand, await discover(
+                    http,
+                    session.server_url,
+                    challenge_url=demand.challenge_url,
+                    challenged=demand.challenged,
+                    issuer=grant.issuer,
+                    preferred_issuer=previous.issuer if previous is not None else None,
+                    allow_http=session.allow_private_network,
+                    trust_pkce=session.trust_pkce,
+                    tolerate_trailing_slash=session.tolerate_trailing_slash,
+                )
+        except TimeoutError:
+            raise TransportError(
+                f"The documents of {session.shown_url} and its authorization server took longer than {DISCOVERY_LIMIT:g} "
+                "seconds. Try again later.",
+                url=session.shown_url,
+            ) from None
+
+    async def _with_challenge(self, http: HttpClient, demand: Demand) -> Demand:
+        """`demand` with what the server says to an anonymous request, where it hasn't been asked yet."""
+        if demand.challenged:
+            return demand
+        from .discovery import find_challenge
+
+        challenged, challenge = await find_challenge(http, self._session.server_url)
+        return dataclasses.replace(
+            demand,
+            challenged=challenged,
+            challenge_url=challenge.resource_metadata if challenge else None,
+            scopes=tuple(dict.fromkeys((*demand.scopes, *(challenge.scopes if challenge else ())))),
+        )
+
+    def _previous_scopes(self, previous: Record | None, discovery: Discovery) -> tuple[str, ...]:
+        """Specification, "Step-Up Authorization Flow": the union with what was asked for before, at the same issuer."""
+        if previous is None or previous.issuer != discovery.server.issuer:
+            return ()
+        return tuple(dict.fromkeys((*previous.requested_scopes, *previous.granted_scopes)))
+
+    def _resource(self, discovery: Discovery) -> str | None:
+        chosen = self._session.resource
+        if chosen is SERVER_RESOURCE:
+            return discovery.resource
+        assert chosen is None or isinstance(chosen, str)  # noqa: S101
+        return chosen
+
+
+class _Failures:
+    """The last failure to log in, for all sessions of the process that share the login: the next request doesn't ask again."""
+
+    _last: dict[tuple[int, str], tuple[Storage, float, AuthError]] = {}  # noqa: RUF012 - one for the process
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        # The storage is kept with the entry, so that nobody else gets its id.
+        self._key = (id(session.storage), session.key)
+        self._asked = False
+
+    def asking(self) -> None:
+        """A person is about to be asked."""
+        self._asked = True
+
+    def check(self) -> None:
+        """Raise the last failure while it is fresh."""
+        last = self._last.get(self._key)
+        if last is not None and 0 <= self._session.clock() - last[1] < FAILURE_REST:
+            raise last[2].twin()
+
+    def note(self, error: AuthError) -> None:
+        """Remember `error`, if a person was asked: what failed before may be tried again at once."""
+        if not self._asked:
+            return
+        if len(self._last) > 100:
+            self._last.clear()
+        self._last[self._key] = (self._session.storage, self._session.clock(), error.twin())
+
+    def clear(self) -> None:
+        """Somebody logged in."""
+        self._last.pop(self._key, None)
