@@ -317,8 +317,6 @@ print(problems, flush=True)
 """
 
 
-# BUG: portal.py, `_DaemonThreads.submit`: the future is never marked as running, so a cancelled wait cancels it, and the
-# thread dies with InvalidStateError on standard error. `if not future.set_running_or_notify_cancel(): return` first.
 @pytest.mark.skipif(sys.platform == "win32", reason="the browser is a shell script")
 def test_a_browser_that_outlives_its_login_raises_in_no_thread(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A browser in the foreground (BROWSER=lynx) returns only when the person leaves it."""

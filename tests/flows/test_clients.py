@@ -218,8 +218,6 @@ def test_a_redirect_to_another_origin_takes_no_token_along(serve: Serve, person:
     assert [request.headers.get("authorization") for request in other.requests] == [None]
 
 
-# BUG: auth.py, `judge`: `_inside` is of the request that began, not of the one that was answered (`response.request`). A
-# redirect to another origin makes that origin's challenge count: it names the metadata, hence the authorization server.
 @LIBRARIES
 def test_a_challenge_of_the_place_that_a_redirect_led_to_does_not_count(
     serve: Serve, person: Person, library: Any
@@ -235,7 +233,6 @@ def test_a_challenge_of_the_place_that_a_redirect_led_to_does_not_count(
     assert login.windows == 0
 
 
-# BUG: as above: a refusal by another origin costs a refresh here.
 @LIBRARIES
 def test_a_refused_request_elsewhere_refreshes_nothing(serve: Serve, person: Person, library: Any) -> None:
     server, other = serve(), serve()

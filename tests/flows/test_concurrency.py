@@ -345,7 +345,6 @@ def test_an_object_works_in_a_forked_process(tmp_path: Path) -> None:
     assert fork(tmp_path, middle=False) == "0"
 
 
-# BUG: session.py, `demand`: a flight of the parent is joined in the child, where nobody flies it: it never lands.
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_an_object_works_in_a_process_that_was_forked_during_a_refresh(tmp_path: Path) -> None:
     assert fork(tmp_path, middle=True) == "0"

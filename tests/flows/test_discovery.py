@@ -304,8 +304,6 @@ def test_a_server_that_asks_nobody_to_log_in_is_just_used(serve: Serve, person: 
     assert login.windows == 0
 
 
-# BUG: discovery.py, `find_challenge`: an answer of 5xx or 429 to the ping counts as "needs no login", so that an outage
-# is reported as LoginNotNeeded.
 @pytest.mark.parametrize("status", [503, 429])
 def test_an_outage_is_not_taken_for_a_server_that_needs_no_login(serve: Serve, person: Person, status: int) -> None:
     server = serve(resource_metadata="absent")

@@ -371,8 +371,6 @@ def test_a_code_that_is_refused_is_an_error_of_the_token_endpoint_and_stores_not
     assert login.record is None
 
 
-# BUG: protocol/client_authentication.py, `preferred_registration_method`: where the metadata lists no methods, "none" is
-# asked for and nothing else is tried. RFC 8414 section 2 says that a missing list means client_secret_basic.
 def test_a_server_that_lists_no_methods_and_takes_only_the_default_one_is_registered_with(
     serve: Serve, person: Person
 ) -> None:
@@ -380,8 +378,6 @@ def test_a_server_that_lists_no_methods_and_takes_only_the_default_one_is_regist
     login_of(serve(token_endpoint_auth_methods=("client_secret_basic",), advertise_auth_methods=False), person)
 
 
-# BUG: only AuthorizationErrorResponse and LoginTimeout are remembered (renewal.py, `_login`): a code that can't be
-# exchanged opens a window for each request of a client that tries again.
 def test_a_login_that_fails_after_the_person_said_yes_is_not_asked_again_at_once(serve: Serve, person: Person) -> None:
     """FIELD-NOTES, "Browser storms"."""
     server = serve()

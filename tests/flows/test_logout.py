@@ -112,8 +112,6 @@ def test_a_revocation_that_fails_is_reported_and_the_record_deleted(
     assert not any(secret in repr(result) for secret in server.secrets())
 
 
-# BUG: revocation.py, `_revoke`: the first token that can't be revoked ends it, and the access token lives on. A server
-# may refuse one kind (RFC 7009 section 2.2.1, unsupported_token_type).
 def test_the_access_token_is_revoked_even_where_the_refresh_token_can_not_be(serve: Serve, person: Person) -> None:
     """RFC 7009 section 2.2.1: a server may support only one kind ("unsupported_token_type")."""
     server = serve()

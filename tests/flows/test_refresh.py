@@ -378,8 +378,6 @@ def test_invalid_grant_deletes_only_what_failed(serve: Serve, person: Person) ->
     assert isinstance(outcome[0], (str, LoginRequired))
 
 
-# BUG: renewal.py, `_try_refresh` and `_ended`: where compare_and_set finds another value, that value isn't read. The
-# person gets a window (access_token: LoginRequired) although the store holds a good token by now.
 def test_the_loser_of_a_race_takes_the_winners_token(serve: Serve, person: Person) -> None:
     """FIELD-NOTES: "re-read the store"; DESIGN: "adopt another's"."""
     server = serve()
@@ -413,8 +411,6 @@ def test_a_server_that_refuses_every_token_causes_one_refresh_and_one_window(ser
     assert server.count("mcp") == 3
 
 
-# BUG (never): renewal.py, `_login`: where no login is allowed any more, LoginRequired is raised ("Run `mcp-login login`")
-# although a login has just been no use: the server's 401 should stand.
 @pytest.mark.parametrize("refreshable", ["always", "never"])
 def test_however_often_it_is_asked_such_a_server_causes_no_further_window(
     serve: Serve, person: Person, refreshable: Literal["always", "never"]
@@ -437,8 +433,6 @@ def test_many_requests_at_once_to_such_a_server_cause_one_window(serve: Serve, p
     assert login.windows == 1
 
 
-# BUG: auth.py, `judge`: after ATTEMPTS authorizations it returns before `login_is_useless` is noted, so that a request
-# that adopted, refreshed and logged in leaves the next one free to open a window again.
 def test_a_token_that_was_adopted_first_makes_no_second_window(serve: Serve, person: Person) -> None:
     server = serve()
     login = login_of(server, person)

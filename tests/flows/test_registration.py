@@ -335,8 +335,6 @@ def test_a_client_secret_that_has_expired_leads_to_a_new_registration(serve: Ser
     assert server.count("registration") == 2
 
 
-# BUG: renewal.py, `_try_refresh`: where the issuer has moved and the old token endpoint is gone (404, refused, 5xx), each
-# request fails with that for ever: the resource's metadata, which names the new issuer, is not looked at.
 def test_a_new_issuer_gets_a_new_registration_of_a_dynamic_client(serve: Serve, person: Person) -> None:
     """ "clients MUST NOT reuse client credentials from a different authorization server and MUST re-register"."""
     server = serve()
@@ -384,8 +382,6 @@ def test_another_authorization_server_never_sees_the_first_ones_tokens_or_client
     assert second.count("registration") == 1
 
 
-# BUG: renewal.py, `_try_refresh`: where the issuer has moved and the old token endpoint is gone (404, refused, 5xx), each
-# request fails with that for ever: the resource's metadata, which names the new issuer, is not looked at.
 def test_the_same_registration_is_found_again_where_the_issuer_moves_back(serve: Serve, person: Person) -> None:
     server = serve()
     login = login_of(server, person)
@@ -396,8 +392,6 @@ def test_the_same_registration_is_found_again_where_the_issuer_moves_back(serve:
     assert server.count("registration") == 2
 
 
-# BUG: renewal.py, `_try_refresh`: where the issuer has moved and the old token endpoint is gone (404, refused, 5xx), each
-# request fails with that for ever: the resource's metadata, which names the new issuer, is not looked at.
 def test_a_new_issuer_gets_the_same_metadata_document(serve: Serve, person: Person) -> None:
     """ "Client IDs based on Client ID Metadata Documents are portable across authorization servers"."""
     port = free_port()
@@ -408,8 +402,6 @@ def test_a_new_issuer_gets_the_same_metadata_document(serve: Serve, person: Pers
     assert [authorization.client_id for authorization in server.authorizations] == [DOCUMENT_URL] * 2
 
 
-# BUG: renewal.py, `_try_refresh`: where the issuer has moved and the old token endpoint is gone (404, refused, 5xx), each
-# request fails with that for ever: the resource's metadata, which names the new issuer, is not looked at.
 @pytest.mark.parametrize("named", [True, False])
 def test_a_new_issuer_is_an_error_for_a_pre_registered_client(serve: Serve, person: Person, named: bool) -> None:
     """ "clients SHOULD surface an error rather than silently attempting to use mismatched credentials"."""

@@ -145,8 +145,6 @@ def test_a_warning_that_is_an_error_stops_the_request_before_a_login(serve: Serv
     assert person.urls == []
 
 
-# BUG: session.py, `_fall_back`: each OAuth object gets a memory of its own, so that a process without a keychain logs in
-# once for each object (and once for each of them at the same time).
 def test_two_objects_of_one_process_without_a_keychain_share_a_login(serve: Serve, person: Person) -> None:
     """FIELD-NOTES, "Browser storms": one login at a time per resource and account, whatever asks for it."""
     server = serve()
@@ -166,8 +164,6 @@ def test_requests_at_once_fall_back_once(serve: Serve, person: Person) -> None:
     assert len(caught) == 1
 
 
-# BUG: renewal.py, `_keep` and `_load`: tokens that couldn't be saved are only adopted; the next refresh reads the store,
-# finds nothing and forgets them, so that each expiry asks the person again.
 def test_a_keychain_that_takes_no_value_costs_one_login_not_one_for_each_expiry(serve: Serve, person: Person) -> None:
     """Windows: 1,280 UTF-16 characters a credential (error 1783); Entra tokens are larger."""
     server = serve()
@@ -236,8 +232,6 @@ def test_a_keychain_that_is_locked_for_a_while_loses_nothing(serve: Serve, perso
     assert login.windows == 1
 
 
-# BUG: renewal.py, `_load` (and revocation.py, `_log_out`): `storage.load` itself raises StorageError for a torn or foreign
-# value, and only what Record.parse raises is caught. So every call fails with "Log in again", login() and logout() too.
 @pytest.mark.parametrize("text", ["", "garbage", "{}", "mcp-login 1 1 1 0\n{}"])
 def test_a_record_that_is_torn_or_foreign_is_replaced_by_a_login(serve: Serve, person: Person, text: str) -> None:
     server = serve()
@@ -248,7 +242,6 @@ def test_a_record_that_is_torn_or_foreign_is_replaced_by_a_login(serve: Serve, p
     assert login.record is not None
 
 
-# BUG: as above.
 @pytest.mark.parametrize("how", ["login", "logout"])
 def test_a_record_that_is_torn_can_be_replaced_and_deleted_by_name(serve: Serve, person: Person, how: str) -> None:
     """The error says "Log in again": then that must work."""
