@@ -41,6 +41,9 @@ __all__ = ["Discovery", "discover", "find_challenge", "named_issuers"]
 
 _log = logging.getLogger("mcp_login")
 
+#: Answers of a server that has no MCP endpoint at this URL.
+_NOTHING_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE)
+
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
@@ -62,6 +65,7 @@ async def discover(
     *,
     challenge_url: str | None = None,
     challenged: bool = True,
+    status: int | None = None,
     issuer: str | None = None,
     preferred_issuer: str | None = None,
     tolerate_trailing_slash: bool = False,
@@ -70,7 +74,8 @@ async def discover(
 ) -> Discovery:
     """Find the authorization server of `server_url` (canonical).
 
-    `challenge_url` is the `resource_metadata` of a challenge; `challenged` says whether the server asked for a login at all.
+    `challenge_url` is the `resource_metadata` of a challenge; `challenged` says whether the server asked for a login at all,
+    `status` what it answered instead.
     `issuer` is the only one that is acceptable (a pre-registered client is bound to it); `preferred_issuer` is tried first.
 
     Raises `TransportError` where documents can't be had now, `InvalidResponse` and `IssuerMismatch` where they are broken,
@@ -83,10 +88,7 @@ async def discover(
     floor = await http.space_of(server_url)
     if resource is None:
         if not challenged:
-            raise LoginNotNeeded(
-                f"{server_url.partition('?')[0]} asks for no login and publishes no resource metadata. "
-                "Use it without credentials, or check the URL."
-            )
+            raise _not_needed(server_url.partition("?")[0], status)
         server = await _legacy_server(http, server_url, floor, allow_http=allow_http)
         _check_issuer(issuer, (server.issuer,), server_url)
         require_pkce(server, trusted=trust_pkce)
@@ -103,6 +105,17 @@ async def discover(
     return Discovery(server_url, resource.resource, server, resource.scopes_supported, floor)
 
 
+def _not_needed(shown: str, status: int | None) -> LoginNotNeeded:
+    if status in _NOTHING_THERE:
+        return LoginNotNeeded(
+            f"{shown} answered with HTTP status {status} and publishes no resource metadata. Check the URL: is its path "
+            "right? Often it is /mcp."
+        )
+    return LoginNotNeeded(
+        f"{shown} asks for no login and publishes no resource metadata. Use it without credentials, or check the URL."
+    )
+
+
 async def named_issuers(http: HttpClient, server_url: str, challenge_url: str | None) -> tuple[str, ...]:
     """The authorization servers that the resource metadata names; none where there is no such document.
 
@@ -114,8 +127,8 @@ async def named_issuers(http: HttpClient, server_url: str, challenge_url: str | 
     return () if resource is None else resource.authorization_servers
 
 
-async def find_challenge(http: HttpClient, server_url: str) -> tuple[bool, Challenge | None]:
-    """Ask the server for something without a token: whether it wants a login, and its challenge.
+async def find_challenge(http: HttpClient, server_url: str) -> tuple[int, Challenge | None]:
+    """Ask the server for something without a token: the status of its answer (401: it wants a login), and its challenge.
 
     A `ping` is the one request that a client may send before anything else (MCP, basic/lifecycle), so that nothing is begun.
     """
@@ -133,8 +146,8 @@ async def find_challenge(http: HttpClient, server_url: str) -> tuple[bool, Chall
     if response.status in (408, 429) or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise _unavailable(response)
     if response.status != HTTPStatus.UNAUTHORIZED:
-        return False, None
-    return True, bearer_challenge(response.header_values("www-authenticate"))
+        return response.status, None
+    return response.status, bearer_challenge(response.header_values("www-authenticate"))
 
 
 def _preferred_first(listed: Iterable[str], preferred: str | None) -> list[str]:

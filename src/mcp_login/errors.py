@@ -101,11 +101,11 @@ class TransportError(AuthError):
 class InvalidResponse(AuthError):
     """A peer's answer breaks the document that governs it. `url` says whose answer, `reason` what is wrong with it."""
 
-    def __init__(self, reason: str, *, url: str) -> None:
+    def __init__(self, reason: str, *, url: str, message: str | None = None) -> None:
         self.reason: str = printable(reason)
         # Without its query, which may hold a key.
         self.url: str = printable(url.partition("?")[0])
-        super().__init__(f"{self.url}: {self.reason}")
+        super().__init__(message or f"{self.url}: {self.reason}")
 
 
 class IssuerMismatch(InvalidResponse):

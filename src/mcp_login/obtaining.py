@@ -44,11 +44,19 @@ async def opened_http(session: Session) -> AsyncIterator[HttpClient]:
         await http.aclose()
 
 
-def login_required(session: Session, scopes: tuple[str, ...] = ()) -> LoginRequired:
-    """For a call that may not ask anybody."""
+def login_required(
+    session: Session, scopes: tuple[str, ...] = (), *, why: str = "this call never asks a person"
+) -> LoginRequired:
+    """For a call that may not ask anybody, and `why`."""
+    if session.storage.name == "memory":
+        advice = (
+            "This process keeps logins in memory, where no other can leave one: set MCP_LOGIN_STORAGE=file here and for "
+            f"`mcp-login login {session.shown_url}`, or log in with this process's own storage"
+        )
+    else:
+        advice = f"Log in with `mcp-login login {session.shown_url}` where there is a person"
     return LoginRequired(
-        f"{session.shown_url} needs a login, and this call may not ask a person for one. "
-        f"Run `mcp-login login {session.shown_url}`, or await login({session.shown_url!r}).",
+        f"{session.shown_url} needs a login, but {why}. {advice}.",
         resource=session.server_url,
         scopes=dict.fromkeys((*session.scopes, *scopes)),
     )
@@ -69,8 +77,12 @@ class Obtaining:
         if not demand.may_ask and not session.machine:
             raise login_required(session, demand.scopes)
         grant = session.grant()
-        if grant.needs_person and not (demand.may_ask and await self._may_ask(grant)):
-            raise login_required(session, demand.scopes)
+        if grant.needs_person:
+            if not demand.may_ask:
+                raise login_required(session, demand.scopes)
+            why = await self._why_nobody(grant)
+            if why is not None:
+                raise login_required(session, demand.scopes, why=why)
         failures = _Failures(session)
         if not demand.explicit:
             failures.check()
@@ -97,12 +109,13 @@ class Obtaining:
         failures.clear()
         return record
 
-    async def _may_ask(self, grant: Grant) -> bool:
+    async def _why_nobody(self, grant: Grant) -> str | None:
+        """Why no person can be asked; None: one can."""
         if self._session.interactive is not None:
-            return self._session.interactive
-        from .browser.terminal import person_present
+            return None if self._session.interactive else "interactive=False says that nobody is to be asked"
+        from .browser.terminal import why_nobody_is_present
 
-        return await asyncio.to_thread(person_present, shown_elsewhere=grant.brings_person)
+        return await asyncio.to_thread(why_nobody_is_present, shown_elsewhere=grant.brings_person)
 
     async def _discover(
         self, http: HttpClient, demand: Demand, previous: Record | None, grant: Grant
@@ -113,12 +126,13 @@ class Obtaining:
         session = self._session
         try:
             async with asyncio.timeout(DISCOVERY_LIMIT):
-                demand = await self._with_challenge(http, demand)
+                demand, status = await self._with_challenge(http, demand)
                 return demand, await discover(
                     http,
                     session.server_url,
                     challenge_url=demand.challenge_url,
                     challenged=demand.challenged,
+                    status=status,
                     issuer=grant.issuer,
                     preferred_issuer=previous.issuer if previous is not None else None,
                     allow_http=session.allow_private_network,
@@ -132,19 +146,16 @@ class Obtaining:
                 url=session.shown_url,
             ) from None
 
-    async def _with_challenge(self, http: HttpClient, demand: Demand) -> Demand:
+    async def _with_challenge(self, http: HttpClient, demand: Demand) -> tuple[Demand, int | None]:
         """`demand` with what the server says to an anonymous request, where it hasn't been asked yet."""
         if demand.challenged:
-            return demand
+            return demand, None
         from .discovery import find_challenge
 
-        challenged, challenge = await find_challenge(http, self._session.server_url)
-        return dataclasses.replace(
-            demand,
-            challenged=challenged,
-            challenge_url=challenge.resource_metadata if challenge else None,
-            scopes=tuple(dict.fromkeys((*demand.scopes, *(challenge.scopes if challenge else ())))),
-        )
+        status, challenge = await find_challenge(http, self._session.server_url)
+        scopes = tuple(dict.fromkeys((*demand.scopes, *(challenge.scopes if challenge else ()))))
+        url = challenge.resource_metadata if challenge else None
+        return dataclasses.replace(demand, challenged=status == 401, challenge_url=url, scopes=scopes), status
 
     def _previous_scopes(self, previous: Record | None, discovery: Discovery) -> tuple[str, ...]:
         """Specification, "Step-Up Authorization Flow": the union with what was asked for before, at the same issuer."""

@@ -319,14 +319,14 @@ class Session:
         self.unsaved = self.unsaved or self._record
         memory = stand_in_for(self.storage)
         if memory is not self.storage:
-            warnings.warn(self._in_memory_only(error), StorageWarning, stacklevel=2)
+            _warn(f"{self._in_memory_only(error)} With memory chosen there is no warning.")
             self.storage = memory
 
     def warn_unsaved(self, error: AuthError) -> None:
         """Say that credentials which were just obtained are kept in memory only."""
         message = self._in_memory_only(error)
         try:
-            warnings.warn(message, StorageWarning, stacklevel=2)
+            _warn(message)
         except StorageWarning:
             # Where warnings are errors, this one must not take the place of the result.
             logging.getLogger("mcp_login").warning("%s", message)
@@ -343,3 +343,8 @@ class Session:
 def boundary(record: Record) -> str:
     """Where a token of `record` may go: its resource if that is a URL above the server's, else the server's URL alone."""
     return record.resource if is_within(record.server_url, record.resource) else record.server_url
+
+
+def _warn(message: str) -> None:
+    # Said by no line of the caller's program, nor of any value to one: it comes from the library's own thread.
+    warnings.warn_explicit(message, StorageWarning, "mcp_login", 0)

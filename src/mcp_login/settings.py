@@ -54,6 +54,9 @@ class SessionOptions(LoginOptions, total=False):
 def open_session(server_url: str, **options: Unpack[SessionOptions]) -> Session:
     """A session for `server_url`. Touches neither network nor storage. Raises `PolicyError` for a URL that is not allowed."""
     scopes = options.get("scopes")
+    limit = options.get("callback_timeout", 300.0)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
+        raise ValueError("callback_timeout is a number of seconds above zero")
     grant = options.get("grant")
     storage = options.get("storage")
     return Session(

@@ -294,6 +294,14 @@ def test_a_resource_that_does_not_cover_the_url_is_refused(serve: Serve, person:
     assert person.urls == []
 
 
+def test_a_path_that_is_not_there_is_a_matter_of_the_url(serve: Serve, person: Person) -> None:
+    server = serve(protected=False)
+    login = Login(server, person)
+    with pytest.raises(LoginNotNeeded, match="HTTP status 404 .* is its path right"):
+        mcp_login.sync.login(server.origin + "/mpc", **login.options)
+    assert login.windows == 0
+
+
 def test_a_server_that_asks_nobody_to_log_in_is_just_used(serve: Serve, person: Person) -> None:
     server = serve(protected=False)
     login = Login(server, person)

@@ -13,9 +13,10 @@ from mcp_login.errors import printable
 from .opener import browser_available
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import TextIO
 
-__all__ = ["person_present", "read_pasted_line", "show_url", "terminal_present"]
+__all__ = ["person_present", "read_pasted_line", "show_url", "terminal_present", "why_nobody_is_present"]
 
 #: The most bytes of a pasted line. Terminals have lower limits of their own.
 MAX_LINE = 64 * 1024
@@ -31,13 +32,40 @@ _PASTE_MARKS = ("\x1b[200~", "\x1b[201~")
 _CI_VARIABLES = ("CI", "TF_BUILD", "JENKINS_URL", "TEAMCITY_VERSION", "CODEBUILD_BUILD_ID", "BUILDKITE")
 
 
-def show_url(url: str) -> None:
-    """Write `url` to standard error for the person to open, if that is a terminal; else nothing."""
+def show_url(
+    url: str,
+    *,
+    server: str | None = None,
+    scopes: Sequence[str] = (),
+    seconds: float | None = None,
+    browser: bool = False,
+) -> None:
+    """Write `url` to standard error for the person to open, if that is a terminal; else nothing.
+
+    `server` and `scopes` say what the login is for, `seconds` how long it may take. With `browser` one is about to open by
+    itself; without, the answer can be pasted.
+    """
     stream = sys.stderr
     if not _is_terminal(stream):
         return
+    what = "To log in" if server is None else f"To log in to {printable(server)}"
+    if scopes:
+        what += f" (scopes: {printable(' '.join(scopes))})"
+    way = (
+        "your browser opens. If nothing happens there, open this address"
+        if browser
+        else "open this address in a browser"
+    )
+    after = []
+    if not browser and _is_terminal(sys.stdin):
+        after.append("If the page that you end at doesn't load, paste its whole address here and press Enter.")
+    if seconds is not None:
+        after.append(
+            f"Waiting for {f'{seconds / 60:g} minutes' if seconds >= 120 else f'{seconds:g} seconds'} at most."
+        )
+    ending = f"{' '.join(after)}\n\n" if after else ""
     with suppress(OSError, ValueError):
-        stream.write(f"\nTo log in, open this address in a browser:\n\n  {printable(url, max(len(url), 1))}\n\n")
+        stream.write(f"\n{what}, {way}:\n\n  {printable(url, max(len(url), 1))}\n\n{ending}")
         stream.flush()
 
 
@@ -46,9 +74,19 @@ def person_present(*, shown_elsewhere: bool = False) -> bool:
 
     `shown_elsewhere`: the caller has a way of its own to show an address.
     """
-    if any(os.environ.get(name, "").lower() not in ("", "0", "false", "no") for name in _CI_VARIABLES):
-        return False
-    return shown_elsewhere or terminal_present() or browser_available()
+    return why_nobody_is_present(shown_elsewhere=shown_elsewhere) is None
+
+
+def why_nobody_is_present(*, shown_elsewhere: bool = False) -> str | None:
+    """Why no person can be assumed, as half a sentence; None where one can (`person_present`)."""
+    for name in _CI_VARIABLES:
+        if os.environ.get(name, "").lower() not in ("", "0", "false", "no"):
+            return f"the variable {name} is set, so nobody is there to be asked (interactive=True says otherwise)"
+    if shown_elsewhere or terminal_present() or browser_available():
+        return None
+    return (
+        "there is neither a browser nor a terminal here to ask a person with (on_authorization_url can be another way)"
+    )
 
 
 def terminal_present() -> bool:

@@ -103,22 +103,30 @@ class Consent:
     async def _send_person(
         self, request: AuthorizationRequest, accept: Callable[[str], Outcome], server_url: str
     ) -> None:
-        if not await self._show(request.url, server_url):
+        if not await self._show(request, server_url):
             await _read_paste(request, accept)
 
-    async def _show(self, url: str, server_url: str) -> bool:
+    async def _show(self, request: AuthorizationRequest, server_url: str) -> bool:
         """Bring the URL before the person; False where only a terminal is left, to which the answer can be pasted back."""
-        if self.on_authorization_url is None:
-            show_url(url)
-        else:
+        url = request.url
+        if self.on_authorization_url is not None:
             answer = await self._tell(self.on_authorization_url, url)
             if isinstance(answer, bool):
                 return answer
-        if await asyncio.to_thread(lambda: browser_available() and open_browser(url, allow_http=self.allow_http)):
-            return True
+        there_is_one = await asyncio.to_thread(browser_available)
+        if there_is_one:
+            self._write(request, server_url, browser=True)
+            if await asyncio.to_thread(open_browser, url, allow_http=self.allow_http):
+                return True
         if self.on_authorization_url is None and not terminal_present():
             raise self._no_way(server_url)
+        self._write(request, server_url, browser=False)
         return False
+
+    def _write(self, request: AuthorizationRequest, server_url: str, *, browser: bool) -> None:
+        if self.on_authorization_url is None:
+            server = server_url.partition("?")[0]
+            show_url(request.url, server=server, scopes=request.scopes, seconds=self.timeout, browser=browser)
 
     async def _tell(self, callback: OnAuthorizationUrl, url: str) -> object:
         # Not on this loop: every other login and refresh of the process runs there, and so does the listener.

@@ -315,4 +315,5 @@ def _invalid(request: AuthorizationRequest, reason: str) -> InvalidResponse:
 
 
 def _unusable(request: AuthorizationRequest, reason: str) -> InvalidResponse:
-    return InvalidResponse(f"what was pasted can't be used: {reason}", url=request.redirect_uri)
+    words = f"what was pasted can't be used: {reason}"
+    return InvalidResponse(words, url=request.redirect_uri, message=f"{words[0].upper()}{words[1:]}")

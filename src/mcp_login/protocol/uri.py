@@ -138,8 +138,9 @@ def _parse(url: str, what: str) -> _Parts:
         )
     match = _URI.fullmatch(url)
     if match is None or match[1].lower() not in _DEFAULT_PORTS:
+        meant = f" Did you mean https://{_shown(url)}?" if "://" not in url and "." in url.partition("/")[0] else ""
         raise PolicyError(
-            f"The {what} {_shown(url)!r} is not a URL that starts with https:// (or http:// on this machine)."
+            f"The {what} {_shown(url)!r} is not a URL that starts with https:// (or http:// on this machine).{meant}"
         )
     if "@" in match[2]:
         # The password of a URL would end up in logs, and a name before the host misleads readers about the host.

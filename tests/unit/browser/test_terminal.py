@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_login.browser.terminal import person_present, read_pasted_line, show_url
+from mcp_login.browser.terminal import person_present, read_pasted_line, show_url, why_nobody_is_present
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,6 +200,34 @@ def test_the_url_is_shown_on_a_terminal(terminal: Terminal, monkeypatch: pytest.
     url = "https://as.example.com/authorize?" + "x" * 2000
     show_url(url)
     assert f"\n  {url}\n" in terminal.shown()
+
+
+def test_the_person_is_told_what_for_how_long_and_that_they_can_paste(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal.output)
+    monkeypatch.setattr(sys, "stdin", terminal.stream)
+    show_url("https://as.example.com/authorize", server="https://mcp.example.com", scopes=("read", "write"), seconds=300)
+    shown = terminal.shown()
+    assert "To log in to https://mcp.example.com (scopes: read write), open this address" in shown
+    assert "paste its whole address here" in shown
+    assert "5 minutes" in shown
+
+
+def test_where_a_browser_opens_nobody_is_told_to_paste(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal.output)
+    monkeypatch.setattr(sys, "stdin", terminal.stream)
+    show_url("https://as.example.com/authorize", browser=True)
+    shown = terminal.shown()
+    assert "If nothing happens there" in shown
+    assert "paste" not in shown
+
+
+def test_nobody_is_present_for_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    assert "CI" in (why_nobody_is_present(shown_elsewhere=True) or "")
+    monkeypatch.delenv("CI")
+    assert why_nobody_is_present(shown_elsewhere=True) is None
 
 
 def test_what_a_server_put_into_the_url_does_not_drive_the_terminal(
