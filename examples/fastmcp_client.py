@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import httpx2
 from fastmcp import Client
 
 from mcp_login import AuthError, OAuth
@@ -22,11 +23,15 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} URL")
     try:
         asyncio.run(main(sys.argv[1]))
     except (AuthError, RuntimeError) as error:
         # What goes wrong while it connects, FastMCP wraps in a RuntimeError.
         problem = error if isinstance(error, AuthError) else error.__cause__
+        if isinstance(problem, httpx2.TransportError):  # the program's own request failed, not the login
+            sys.exit(f"The server can't be reached: {problem}")
         if not isinstance(problem, AuthError):
             raise
         sys.exit(f"{type(problem).__name__}: {problem}")

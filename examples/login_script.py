@@ -29,6 +29,8 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} URL")
     try:
         asyncio.run(main(sys.argv[1]))
     except AuthError as error:

@@ -27,11 +27,15 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} URL")
     problem: BaseException | None = None
     try:
         asyncio.run(main(sys.argv[1]))
-    except* AuthError as group:
+    except* (AuthError, httpx2.TransportError) as group:
         problem = group
     while isinstance(problem, BaseExceptionGroup):  # the SDK's tasks put errors in groups, and groups in groups
         problem = problem.exceptions[0]
+    if isinstance(problem, httpx2.TransportError):  # the program's own request failed, not the login
+        sys.exit(f"The server can't be reached: {problem}")
     sys.exit(None if problem is None else f"{type(problem).__name__}: {problem}")

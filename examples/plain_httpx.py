@@ -43,7 +43,11 @@ def main(url: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} URL")
     try:
         main(sys.argv[1])
     except AuthError as error:  # no tasks, no groups
         sys.exit(f"{type(error).__name__}: {error}")
+    except httpx.TransportError as error:  # the program's own request failed, not the login
+        sys.exit(f"The server can't be reached: {error}")

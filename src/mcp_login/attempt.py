@@ -106,7 +106,7 @@ class Attempt:
         if not session.covers(str(response.request.url)):
             # A redirect led out of the resource, inside the client and past us: what comes from there counts for nothing.
             if self._inside:
-                session.warn_outside(str(response.request.url))
+                session.warn_redirected(str(response.request.url))
             return None
         status = response.status_code
         if status not in REFUSALS:

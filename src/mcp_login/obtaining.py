@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from .errors import AuthError, AuthorizationErrorResponse, LoginRequired, TransportError
 from .network.http import HttpClient
@@ -29,6 +29,10 @@ __all__ = ["Obtaining", "login_required", "opened_http"]
 
 #: How long after a login that failed requests don't ask again, in seconds.
 FAILURE_REST = 30.0
+
+#: How many logins requests may cause, and in how many seconds. Calls of `login` are not counted among them.
+BUDGET = 5
+BUDGET_SECONDS = 600.0
 
 #: How long all documents of a server and its authorization server may take together, in seconds.
 DISCOVERY_LIMIT = 60.0
@@ -83,9 +87,9 @@ class Obtaining:
             why = await self._why_nobody(grant)
             if why is not None:
                 raise login_required(session, demand.scopes, why=why)
-        failures = _Failures(session)
+        history = _History(session)
         if not demand.explicit:
-            failures.check()
+            history.check()
         async with opened_http(session) as http:
             demand, discovery = await self._discover(http, demand, previous, grant)
             order = Order(
@@ -95,18 +99,18 @@ class Obtaining:
                 challenged_scopes=demand.scopes,
                 previous_scopes=self._previous_scopes(previous, discovery),
                 resource=self._resource(discovery),
-                asking=failures.asking,
+                asking=history.asking,
             )
             try:
                 record = await grant.obtain(order, http, session.storage, self._keep)
             except AuthError as error:
-                failures.note(error)
+                history.failed(error)
                 if demand.kind == "scopes" and isinstance(error, AuthorizationErrorResponse):
                     session.failed_scopes.add(frozenset(demand.scopes))
                 raise
         if demand.kind == "scopes":
             session.step_ups += 1
-        failures.clear()
+        history.succeeded()
         return record
 
     async def _why_nobody(self, grant: Grant) -> str | None:
@@ -171,35 +175,57 @@ class Obtaining:
         return chosen
 
 
-class _Failures:
-    """The last failure to log in, for all sessions of the process that share the login: the next request doesn't ask again."""
+class _History:
+    """How often, and with what end, a person was asked of late: for all sessions of the process that share the login."""
 
-    _last: dict[tuple[int, str], tuple[Storage, float, AuthError]] = {}  # noqa: RUF012 - one for the process
+    # One for the process. The storage is kept with its entry, so that nobody else gets its id.
+    _all: ClassVar[dict[tuple[int, str], _Past]] = {}
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        # The storage is kept with the entry, so that nobody else gets its id.
         self._key = (id(session.storage), session.key)
         self._asked = False
+
+    def check(self) -> None:
+        """Raise where the next request must not ask: after a failure that is fresh, or too many logins in short time."""
+        past = self._all.get(self._key)
+        if past is None:
+            return
+        now = self._session.clock()
+        if past.failure is not None and 0 <= now - past.failed_at < FAILURE_REST:
+            raise past.failure.twin()
+        if sum(0 <= now - asked < BUDGET_SECONDS for asked in past.asked) >= BUDGET:
+            raise login_required(
+                self._session,
+                why=f"a person was asked {BUDGET} times within {BUDGET_SECONDS / 60:g} minutes, and the server still refuses",
+            )
 
     def asking(self) -> None:
         """A person is about to be asked."""
         self._asked = True
+        past = self._all.get(self._key)
+        if past is None:
+            if len(self._all) > 100:
+                self._all.clear()
+            past = self._all[self._key] = _Past(self._session.storage)
+        past.asked = [*past.asked[1 - BUDGET :], self._session.clock()]
 
-    def check(self) -> None:
-        """Raise the last failure while it is fresh."""
-        last = self._last.get(self._key)
-        if last is not None and 0 <= self._session.clock() - last[1] < FAILURE_REST:
-            raise last[2].twin()
-
-    def note(self, error: AuthError) -> None:
+    def failed(self, error: AuthError) -> None:
         """Remember `error`, if a person was asked: what failed before may be tried again at once."""
-        if not self._asked:
-            return
-        if len(self._last) > 100:
-            self._last.clear()
-        self._last[self._key] = (self._session.storage, self._session.clock(), error.twin())
+        if self._asked:
+            past = self._all[self._key]
+            past.failure, past.failed_at = error.twin(), self._session.clock()
 
-    def clear(self) -> None:
+    def succeeded(self) -> None:
         """Somebody logged in."""
-        self._last.pop(self._key, None)
+        past = self._all.get(self._key)
+        if past is not None:
+            past.failure = None
+
+
+@dataclasses.dataclass(slots=True)
+class _Past:
+    storage: Storage
+    asked: list[float] = dataclasses.field(default_factory=list)
+    failure: AuthError | None = None
+    failed_at: float = 0.0

@@ -25,7 +25,7 @@ __all__ = ["Portal", "portal", "protect", "wait", "wait_sync"]
 T = TypeVar("T")
 
 #: How long the exit of the process waits for a write that is under way, in seconds.
-EXIT_LIMIT = 0.6
+EXIT_LIMIT = 0.5
 
 
 class _DaemonThreads(concurrent.futures.ThreadPoolExecutor):

@@ -184,7 +184,7 @@ class Renewal:
             granted_scopes=record.granted_scopes if answer.scopes is None else answer.scopes,
         )
         await self._keep(renewed)
-        _log.debug("refreshed the token for %s", record.server_url)
+        _log.debug("refreshed the token for %s", session.shown_url)
         return renewed
 
     async def _send_refresh(self, record: Record) -> TokenResponse:
@@ -226,6 +226,10 @@ class Renewal:
 
             await forget_client(session.storage, record.client)
         session.unsaved = None
+        if demand.rejected != record.access_token and session.is_good(record):
+            # Nobody refused the access token, it is only too short-lived for this caller: it stays.
+            await self._keep(dataclasses.replace(record, refresh_token=None))
+            return None
         deleted = text is None or await session.storage.compare_and_set(session.key, text, None)
         if not deleted:
             # Somebody who doesn't know our lock was faster.
@@ -254,7 +258,8 @@ class Renewal:
         if not await self._keep(record) or self._session.storage.name == "memory":
             return
         entry = IndexEntry(
-            server_url=record.server_url,
+            # Without its query, which may hold a key.
+            server_url=self._session.shown_url,
             account=record.account,
             storage=self._session.storage.name,
             issuer=record.issuer,

@@ -54,7 +54,7 @@ async def _log_out(session: Session, *, forget_client: bool) -> LogoutResult:
     session.forget()
     if storage.name != "memory":
         with suppress(OSError, AuthError):
-            await asyncio.to_thread(Index().remove, session.key, storage.name)
+            await asyncio.to_thread(Index().remove, record_key(session.shown_url, session.account), storage.name)
     if forget_client:
         await _forget_client(session, record)
     if record is None:
@@ -62,7 +62,7 @@ async def _log_out(session: Session, *, forget_client: bool) -> LogoutResult:
     try:
         revoked = await _revoke(session, record)
     except AuthError as error:
-        _log.info("the tokens for %s could not be revoked: %s", session.server_url, type(error).__name__)
+        _log.info("the tokens for %s could not be revoked: %s", session.shown_url, type(error).__name__)
         return LogoutResult(session.server_url, deleted=True, revoked=False, error=error)
     return LogoutResult(session.server_url, deleted=True, revoked=revoked)
 

@@ -200,6 +200,15 @@ class Session:
             self.shown_url,
         )
 
+    def warn_redirected(self, url: str) -> None:
+        """Say that the HTTP client followed a redirect out of the resource: within the origin it took the token along."""
+        logging.getLogger("mcp_login").warning(
+            "A redirect led to %s, outside the resource %s; within the origin the HTTP client carries the token along. Set "
+            "follow_redirects=False where other paths of the origin belong to somebody else.",
+            printable(url.partition("?")[0]),
+            self.shown_url,
+        )
+
     @property
     def is_unread(self) -> bool:
         """Whether it is still unknown what the storage holds."""

@@ -96,10 +96,11 @@ def test_accounts_are_apart_and_listed_without_secrets(server: EmbeddedServer) -
     assert run("token", server.url).returncode == 3
     assert run("token", server.url, "--account", "work").returncode == 0
     listed = run("list")
-    assert [line.split() for line in listed.stdout.splitlines()] == [
-        ["SERVER", "ACCOUNT", "STORAGE", "SCOPES"],
-        [server.url, "work", "file", "mcp"],
-    ]
+    heads, *rows = [re.split(" {2,}", line) for line in listed.stdout.splitlines()]
+    assert heads == ["SERVER", "ACCOUNT", "STORAGE", "LOGGED IN", "SCOPES"]
+    [[*before, when, scopes]] = rows
+    assert (before, scopes) == ([server.url, "work", "file"], "mcp")
+    assert abs(time.mktime(time.strptime(when, "%Y-%m-%d %H:%M")) - time.time()) < 180
 
 
 def test_a_logout_revokes_and_deletes(server: EmbeddedServer) -> None:
@@ -129,13 +130,15 @@ def test_a_person_who_says_no_ends_the_command_and_loses_nothing_that_was_stored
     done = run("login", server.url, "--force", answer="deny")
     assert done.returncode == 5
     assert "access_denied" in done.stderr
+    assert done.stderr.endswith("Hint:  Start the login again and allow the access.\n")
     assert run("token", server.url).returncode == 0
 
 
 def test_a_browser_that_was_closed_ends_the_command_when_its_time_is_up(server: EmbeddedServer) -> None:
     done = run("login", server.url, "--timeout", "1", answer="close")
     assert done.returncode == 6
-    assert "--timeout" in done.stderr
+    assert done.stderr.count("--timeout") == 1
+    assert "callback_timeout" not in done.stderr
 
 
 def test_a_server_that_needs_no_login_says_so() -> None:
@@ -172,8 +175,50 @@ def test_without_a_keychain_the_choices_are_named(server: EmbeddedServer, comman
     done = run(command, server.url, "--storage", "keychain")
     assert (done.returncode, done.stdout) == (7, "")
     assert "--storage file" in done.stderr
-    assert "MCP_LOGIN_STORAGE" in done.stderr
+    assert done.stderr.count("MCP_LOGIN_STORAGE") == 1
+    assert "export MCP_LOGIN_STORAGE=file" in done.stderr
+    assert "memory" not in done.stderr
     assert len(server.requests) == 0
+
+
+def test_a_login_in_another_storage_than_the_default_says_how_programs_find_it(server: EmbeddedServer) -> None:
+    said = "Programs find it with MCP_LOGIN_STORAGE=file"
+    assert said not in run("login", server.url, "--storage", "file").stderr
+    done = run("login", server.url, "--storage", "file", env={"MCP_LOGIN_STORAGE": ""})
+    assert done.returncode == 0
+    assert said in done.stderr
+    assert run("token", server.url, env={"MCP_LOGIN_STORAGE": "file"}).returncode == 0
+
+
+def test_the_resource_can_be_left_out() -> None:
+    with EmbeddedServer().run() as server:
+        run("login", server.url, "--no-resource")
+        asked = server.requests.matching("authorization")[0].params
+    assert "resource" not in asked
+
+
+def test_a_server_that_is_silent_about_pkce_can_be_trusted() -> None:
+    with EmbeddedServer(server_metadata_overrides={"code_challenge_methods_supported": ...}).run() as server:
+        done = run("login", server.url)
+        assert done.returncode == 10
+        assert "--trust-pkce" in done.stderr
+        done = run("login", server.url, "--trust-pkce")
+        assert done.returncode == 0, done.stderr
+        assert server.requests.matching("authorization")[0].params["code_challenge_method"] == "S256"
+
+
+@pytest.mark.parametrize("command", ["login", "token", "logout"])
+def test_a_server_in_a_private_network_may_do_without_tls_if_that_is_said(command: str) -> None:
+    # No name is looked up: there is a proxy on this machine, or rather nobody. The URL itself is not refused.
+    proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    url = "http://intranet.invalid/mcp"
+    assert run(command, url).returncode == 8
+    done = run(command, url, "--allow-private-network", env=proxy)
+    assert done.returncode == {"login": 4, "token": 3, "logout": 0}[command], done.stderr
+    if command == "login":
+        assert "127.0.0.1:9" in done.stderr
+    if command == "token":
+        assert f"mcp-login login {url} --allow-private-network" in done.stderr
 
 
 def test_a_callback_port_that_is_taken_is_its_own_error(server: EmbeddedServer) -> None:
@@ -249,6 +294,8 @@ def test_without_a_way_to_register_the_options_are_named() -> None:
     assert done.returncode == 9
     for option in ("--client-id", "MCP_LOGIN_CLIENT_SECRET", "--client-secret-stdin", "--callback-port"):
         assert option in done.stderr
+    for keyword in ("client_id", "client_secret", "callback_port"):
+        assert keyword not in done.stderr
 
 
 def test_where_nobody_can_see_the_address_the_command_ends_at_once_and_does_not_print_it(

@@ -297,7 +297,7 @@ def test_a_resource_that_does_not_cover_the_url_is_refused(serve: Serve, person:
 def test_a_path_that_is_not_there_is_a_matter_of_the_url(serve: Serve, person: Person) -> None:
     server = serve(protected=False)
     login = Login(server, person)
-    with pytest.raises(LoginNotNeeded, match="HTTP status 404 .* is its path right"):
+    with pytest.raises(LoginNotNeeded, match=r"HTTP status 404 .* is its path right"):
         mcp_login.sync.login(server.origin + "/mpc", **login.options)
     assert login.windows == 0
 

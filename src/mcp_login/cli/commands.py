@@ -14,29 +14,34 @@ from .failure import CommandFailed, failure_of
 from .screen import prepare_streams, say, show_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["command_line", "demo", "list_logins", "login", "logout", "run", "token"]
 
 _EPILOG = f"\b\nExit codes:\n{exit_code_table()}"
 
 
-class _Seconds(click.FloatRange):
-    """A range that "nan", which is in every range and no number of seconds, is outside of."""
+def _within(most: float, *, above: float | None = None, least: float = 0) -> Callable[..., float | None]:
+    """A callback that refuses a number outside. Not click's ranges: they show themselves as formulas, and let "nan" in."""
 
-    name = "seconds"
+    def check(_context: click.Context, _option: click.Parameter, number: float | None) -> float | None:
+        if number is None or (least <= number <= most and number != above):
+            return number
+        begin = f"above {above:g}" if above is not None else f"{least:g} or more"
+        raise click.BadParameter(f"{number} is not {begin} and at most {most:.0f}.")
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if number != number:
-            self.fail(f"{value!r} is no number of seconds.", param, ctx)
-        return number
+    return check
 
 
 _storage = click.option(
     "--storage",
-    type=click.Choice(["keychain", "file", "memory"]),
-    help="Where logins are kept. Default: what MCP_LOGIN_STORAGE says, else the keychain.",
+    type=click.Choice(["keychain", "file"]),
+    help="Where logins are kept; a file is not encrypted. Default: what MCP_LOGIN_STORAGE says, else the keychain.",
+)
+_private_network = click.option(
+    "--allow-private-network",
+    is_flag=True,
+    help="For an intranet that you trust: metadata may lead to private addresses, and those may do without TLS.",
 )
 _account = click.option("--account", metavar="NAME", help="A label that keeps several logins at one server apart.")
 _url = click.argument("url")
@@ -70,20 +75,33 @@ def command_line() -> None:
 )
 @click.option(
     "--callback-port",
-    type=click.IntRange(1, 65535),
+    type=int,
+    callback=_within(65535, least=1),
     metavar="PORT",
-    help="Port of the redirect URI. Default: the registered one, else any that is free.",
+    help="Port of the redirect URI, 1 to 65535. Default: the registered one, else any that is free.",
 )
 @click.option(
     "--timeout",
-    type=_Seconds(0, 86400, min_open=True),
+    type=float,
+    callback=_within(86400, above=0),
     default=300.0,
     metavar="SECONDS",
-    help="How long to wait for you to finish in the browser. Default: 300.",
+    help="How long to wait for you to finish in the browser, at most a day. Default: 300.",
 )
 @click.option("--no-browser", is_flag=True, help="Show the address instead of opening a browser.")
 @click.option("--force", is_flag=True, help="Log in anew, whatever is stored.")
 @_storage
+@click.option(
+    "--no-resource",
+    is_flag=True,
+    help="Leave the resource indicator (RFC 8707) out, as Microsoft Entra ID wants.",
+)
+@click.option(
+    "--trust-pkce",
+    is_flag=True,
+    help="Go on where the server's metadata doesn't say whether it supports PKCE (Entra ID). It is used in any case.",
+)
+@_private_network
 def login(**options: Any) -> int:
     """Log in at the MCP server URL.
 
@@ -101,12 +119,14 @@ def login(**options: Any) -> int:
 @_account
 @click.option(
     "--min-valid-for",
-    type=_Seconds(0, 86400 * 365),
+    type=float,
+    callback=_within(86400 * 365),
     default=30.0,
     metavar="SECONDS",
-    help="How long the token still has to be good; it is renewed if it isn't. Default: 30.",
+    help="How long the token still has to be good, at most a year; it is renewed if it isn't. Default: 30.",
 )
 @_storage
+@_private_network
 def token(**options: Any) -> int:
     """Print an access token for the MCP server URL, and nothing else.
 
@@ -121,11 +141,12 @@ def token(**options: Any) -> int:
     return print_token(**options)
 
 
-@command_line.command()
+@command_line.command(short_help="Log out: revoke the login at the server, delete it here.")
 @_url
 @_account
 @click.option("--forget-client", is_flag=True, help="Also forget this program's registration at the server.")
 @_storage
+@_private_network
 def logout(**options: Any) -> int:
     """Log out at the MCP server URL: revoke the login there, delete it here.
 

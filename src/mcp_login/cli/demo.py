@@ -41,8 +41,8 @@ def run_demo(*, no_browser: bool) -> int:
         from mcp_login.testing import EmbeddedServer
     except ModuleNotFoundError as error:
         raise CommandFailed(
-            f"The demo needs the extra `testing` ({error.name} is missing).",
-            hint="Install it: pip install 'mcp-login[cli]'",
+            f"The demo needs the extra `cli` ({error.name} is missing).",
+            hint='In the clone: python -m pip install ".[cli]"',
         ) from None
     with _folder_of_its_own(), contextlib.ExitStack() as stack:
         storage, remark = _storage()
@@ -95,7 +95,9 @@ class Demo:
         except LoginTimeout as error:
             raise failure_of(error, hint=_HOW_TO_GO_ON) from None
         except AuthorizationErrorResponse as error:
-            raise failure_of(error, hint="Programs get this when a person says no. Run it again and approve.") from None
+            raise failure_of(
+                error, hint="Programs get this when a person says no. Run the demo again and approve."
+            ) from None
         self._result(answer)
 
         kind = self._storage.name

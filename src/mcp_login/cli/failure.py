@@ -10,18 +10,20 @@ import click
 from mcp_login.errors import (
     AuthError,
     ErrorResponse,
+    InvalidResponse,
     LoginTimeout,
     RedirectPortTaken,
     RegistrationErrorResponse,
     RegistrationRequired,
+    StorageError,
     StorageLocked,
-    StorageUnavailable,
     TransportError,
     printable,
 )
 
 from .exit_codes import ExitCode, exit_code_of
 from .screen import duration, say, styled
+from .wording import advice_of, message_of, offers_another_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +48,7 @@ class CommandFailed(click.ClickException):
 
 def failure_of(error: AuthError, *, hint: str | None = None) -> CommandFailed:
     """How the command ends with `error`. `hint` replaces the usual next step."""
-    return CommandFailed(str(error), code=exit_code_of(error), hint=hint or hint_for(error))
+    return CommandFailed(message_of(error), code=exit_code_of(error), hint=hint or hint_for(error))
 
 
 def hint_for(error: AuthError) -> str | None:
@@ -63,22 +65,43 @@ def _retry_after(error: AuthError) -> str | None:
 
 
 def _refused(error: AuthError) -> str | None:
-    return "Run the command again and approve." if getattr(error, "error", "") == "access_denied" else None
+    return advice_of(error) if isinstance(error, ErrorResponse) else None
+
+
+def _not_registered(error: AuthError) -> str | None:
+    return f"{_refused(error)} {_WITH_CLIENT_ID}"
+
+
+def _no_pkce(error: AuthError) -> str | None:
+    silent = "has no code_challenge_methods_supported" in getattr(error, "reason", "")
+    return (
+        "Where you trust the server, `mcp-login login --trust-pkce` goes on; PKCE is used in any case."
+        if silent
+        else None
+    )
+
+
+def _elsewhere(error: AuthError) -> str | None:
+    # Another error of a storage says itself what helps: a folder to correct, a setting.
+    return _OTHER_STORAGE if isinstance(error, StorageLocked) or offers_another_storage(error) else None
 
 
 _WITH_CLIENT_ID = (
     "Pass the client id as --client-id, its secret (if it has one) in the environment variable "
     "MCP_LOGIN_CLIENT_SECRET or through --client-secret-stdin, and a port fixed at the server as --callback-port."
 )
-_OTHER_STORAGE = "For this command alone: --storage file (not encrypted) or --storage memory."
+_OTHER_STORAGE = (
+    "--storage file keeps the login in a file, not encrypted. With `export MCP_LOGIN_STORAGE=file` later commands and "
+    "programs find it there."
+)
 
 _HINTS: list[tuple[type[AuthError], str | Callable[[AuthError], str | None]]] = [
     (TransportError, _retry_after),
-    (RegistrationErrorResponse, _WITH_CLIENT_ID),
+    (RegistrationErrorResponse, _not_registered),
     (ErrorResponse, _refused),
+    (InvalidResponse, _no_pkce),
     (LoginTimeout, "--timeout SECONDS gives more time."),
     (RegistrationRequired, _WITH_CLIENT_ID),
     (RedirectPortTaken, "--callback-port PORT chooses another port. Without it any free one is taken."),
-    (StorageLocked, f"Your desktop's password manager unlocks the keychain. {_OTHER_STORAGE}"),
-    (StorageUnavailable, _OTHER_STORAGE),
+    (StorageError, _elsewhere),
 ]

@@ -20,16 +20,19 @@ from mcp_login.flight import Renewed
 
 from .exit_codes import ExitCode
 from .failure import failure_of
-from .screen import duration, fields, say
+from .screen import duration, fields, say, warn
 from .stored import storage_named
+from .wording import message_of
 
 if TYPE_CHECKING:
     from mcp_login.session import Session
     from mcp_login.settings import LoginOptions
+    from mcp_login.storage.base import Storage
 
-__all__ = ["SECRET_VARIABLE", "LoginArguments", "Way", "log_in"]
+__all__ = ["SECRET_VARIABLE", "STORAGE_VARIABLE", "LoginArguments", "Way", "log_in"]
 
 SECRET_VARIABLE = "MCP_LOGIN_CLIENT_SECRET"  # noqa: S105 - its name
+STORAGE_VARIABLE = "MCP_LOGIN_STORAGE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,9 @@ class LoginArguments:
     no_browser: bool
     force: bool
     storage: str | None
+    no_resource: bool
+    allow_private_network: bool
+    trust_pkce: bool
 
 
 class Way:
@@ -91,16 +97,19 @@ class Way:
 def log_in(arguments: LoginArguments) -> int:
     """Log in, and say what came of it."""
     secret = _secret(arguments)
+    storage = storage_named(arguments.storage)
+    if storage.name == "memory":
+        warn("MCP_LOGIN_STORAGE is memory: nothing of this login is left when the command ends.")
     try:
-        session, renewed = _obtain(arguments, arguments.client_id, secret, arguments.issuer)
+        session, renewed = _obtain(arguments, storage, arguments.client_id, secret, arguments.issuer)
     except RegistrationRequired as error:
         if arguments.client_id is not None or not terminal_present():
             raise
         # Specification, "Client Registration": ask the person where there is no other way. Asked in this thread, after the
         # login that found out: an interrupt then ends the question too, and the terminal shows what is typed again.
-        say(str(error))
+        say(message_of(error))
         client_id, secret = _ask_for_client()
-        session, renewed = _obtain(arguments, client_id, secret, error.issuer)
+        session, renewed = _obtain(arguments, storage, client_id, secret, error.issuer)
     except LoginRequired as error:
         raise failure_of(
             error,
@@ -108,11 +117,13 @@ def log_in(arguments: LoginArguments) -> int:
             "a browser on this machine has been there.",
         ) from None
     _report(session, renewed)
+    if arguments.storage is not None and arguments.storage != (os.environ.get(STORAGE_VARIABLE) or "keychain"):
+        say(f"Programs find it with {STORAGE_VARIABLE}={arguments.storage}; so do later commands.")
     return ExitCode.OK
 
 
 def _obtain(
-    arguments: LoginArguments, client_id: str | None, client_secret: str | None, issuer: str | None
+    arguments: LoginArguments, storage: Storage, client_id: str | None, client_secret: str | None, issuer: str | None
 ) -> tuple[Session, Renewed]:
     options: LoginOptions = {
         "scopes": [scope for words in arguments.scopes for scope in words.split()],
@@ -124,11 +135,15 @@ def _obtain(
         "callback_host": arguments.callback_host or "127.0.0.1",
         "callback_port": arguments.callback_port,
         "callback_timeout": arguments.timeout,
-        "storage": storage_named(arguments.storage),
+        "storage": storage,
+        "allow_private_network": arguments.allow_private_network,
+        "trust_pkce": arguments.trust_pkce,
         # Whoever runs this command is there.
         "interactive": True,
         "on_authorization_url": Way(no_browser=arguments.no_browser, timeout=arguments.timeout),
     }
+    if arguments.no_resource:
+        options["resource"] = None
     session = api.login_session(arguments.url, options)
     record = api.stored_record(session, force=arguments.force)
     if record is not None:

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
-        sys.stderr.write("mcp-login: the command line needs its extra. Install it: pip install 'mcp-login[cli]'\n")
+        sys.stderr.write('mcp-login: the command line needs its extra. In the clone: python -m pip install ".[cli]"\n')
         return 1
     from .commands import run
 

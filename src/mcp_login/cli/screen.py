@@ -71,9 +71,11 @@ def show_warnings() -> None:
     """The library's warnings go to standard error as one line each; nothing else that is logged is shown."""
     import logging
 
+    from .wording import in_options
+
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            warn(record.getMessage())
+            warn(in_options(record.getMessage()))
 
     logger = logging.getLogger("mcp_login")
     if not logger.handlers:

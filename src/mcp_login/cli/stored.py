@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from typing import TYPE_CHECKING
 
 from mcp_login.errors import LoginRequired
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["log_out", "login_command", "print_logins", "print_token", "storage_named"]
 
 
-def storage_named(name: str | None) -> Storage | None:
-    """The storage of that name; None for the default one."""
+def storage_named(name: str | None) -> Storage:
+    """The storage of that name; None for the default one. Raises `StorageError` where MCP_LOGIN_STORAGE names none."""
     if name == "keychain":
         from mcp_login.storage.keychain import KeychainStorage
 
@@ -27,45 +28,66 @@ def storage_named(name: str | None) -> Storage | None:
         from mcp_login.storage.file import FileStorage
 
         return FileStorage()
-    if name == "memory":
-        from mcp_login.storage.memory import MemoryStorage
+    from mcp_login.storage.choose import default_storage
 
-        return MemoryStorage()
-    return None
+    return default_storage()
 
 
-def login_command(url: str, *, account: str | None, storage: str | None) -> str:
+def login_command(url: str, *, account: str | None, storage: str | None, allow_private_network: bool = False) -> str:
     """The command that logs in where these options are used."""
     words = ["mcp-login", "login", url]
     if account is not None:
         words += ["--account", account]
     if storage is not None:
         words += ["--storage", storage]
+    if allow_private_network:
+        words.append("--allow-private-network")
     return shlex.join(words)
 
 
-def print_token(url: str, *, account: str | None, min_valid_for: float, storage: str | None) -> int:
+def print_token(
+    url: str, *, account: str | None, min_valid_for: float, storage: str | None, allow_private_network: bool
+) -> int:
     """`mcp-login token`: the token, and nothing else, on standard output."""
     from mcp_login import sync
 
+    chosen = storage_named(storage)
     try:
-        token = sync.access_token(url, account=account, min_valid_for=min_valid_for, storage=storage_named(storage))
+        token = sync.access_token(
+            url,
+            account=account,
+            min_valid_for=min_valid_for,
+            storage=chosen,
+            allow_private_network=allow_private_network,
+        )
     except LoginRequired as error:
         # The library's own message offers Python, too.
         whose = "" if account is None else f" for the account {account!r}"
+        command = login_command(url, account=account, storage=storage, allow_private_network=allow_private_network)
+        hint = f"Log in first: {command}"
+        if chosen.name == "memory":
+            hint = "MCP_LOGIN_STORAGE=memory keeps no login from one command to the next: remove it, or set it to file."
         raise failure_of(
             LoginRequired(f"There is no usable login at {url}{whose}.", resource=error.resource, scopes=error.scopes),
-            hint=f"Log in first: {login_command(url, account=account, storage=storage)}",
+            hint=hint,
         ) from None
     show(token)
     return ExitCode.OK
 
 
-def log_out(url: str, *, account: str | None, forget_client: bool, storage: str | None) -> int:
+def log_out(
+    url: str, *, account: str | None, forget_client: bool, storage: str | None, allow_private_network: bool
+) -> int:
     """`mcp-login logout`: a revocation that failed is told, and shows in the exit status."""
     from mcp_login import sync
 
-    result = sync.logout(url, account=account, forget_client=forget_client, storage=storage_named(storage))
+    result = sync.logout(
+        url,
+        account=account,
+        forget_client=forget_client,
+        storage=storage_named(storage),
+        allow_private_network=allow_private_network,
+    )
     where = result.server_url if account is None else f"{result.server_url} ({account})"
     if not result.deleted:
         say(f"There was no login at {where}.")
@@ -87,6 +109,22 @@ def print_logins() -> int:
     if not entries:
         say("No logins are stored. `mcp-login login URL` makes one.")
         return ExitCode.OK
-    rows = [(entry.server_url, entry.account or "-", entry.storage, " ".join(entry.scopes) or "-") for entry in entries]
-    show(table(("SERVER", "ACCOUNT", "STORAGE", "SCOPES"), rows))
+    rows = [
+        (
+            entry.server_url,
+            entry.account or "-",
+            entry.storage,
+            _local_time(entry.updated_at),
+            " ".join(entry.scopes) or "-",
+        )
+        for entry in entries
+    ]
+    show(table(("SERVER", "ACCOUNT", "STORAGE", "LOGGED IN", "SCOPES"), rows))
     return ExitCode.OK
+
+
+def _local_time(seconds: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (OverflowError, OSError, ValueError):  # a number in the list that is no time
+        return "-"

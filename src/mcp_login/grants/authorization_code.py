@@ -151,7 +151,7 @@ class AuthorizationCodeGrant:
                 verifier_bytes=secrets.token_bytes(32),
             )
             # The browser isn't sent where we would not go ourselves: into a private network, by a public server.
-            http.check_url(server.authorization_endpoint, floor=order.discovery.floor)
+            await http.check_place(server.authorization_endpoint, floor=order.discovery.floor)
             outcome = Outcome.FAILED
             order.asking()
             try:

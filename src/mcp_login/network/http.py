@@ -20,7 +20,7 @@ from mcp_login.protocol.message import HttpRequest, HttpResponse
 
 from .body import ACCEPTED_ENCODING, BoundedBody
 from .failure import Route, host_of, transport_error, wire_errors
-from .policy import AddressSpace, NetworkPolicy, address_space
+from .policy import AddressSpace, NetworkPolicy, address_space, space_of_host
 from .proxy import proxy_for
 from .transport import CheckedTransport, default_ssl_context, resolve
 
@@ -98,8 +98,8 @@ class HttpClient:
     async def space_of(self, url: str) -> AddressSpace:
         """The least private space of the addresses at which the origin of `url` answered our requests.
 
-        If there was none, or through a proxy or a caller's client, the name tells: the least private of its addresses,
-        and PUBLIC, the strictest, where only a proxy or the caller's client can resolve it.
+        If there was none, its name is looked up. Through a proxy or a caller's client only a literal address tells; any
+        name counts as PUBLIC, the strictest.
 
         Raises `TransportError` if the name can't be resolved, and `PolicyError` for a URL that would not be requested.
         """
@@ -107,7 +107,10 @@ class HttpClient:
         known = self._spaces.get(_place(parsed))
         if known is not None:
             return known
-        elsewhere = self._factory is not None or proxy_for(str(parsed)) is not None
+        if self._factory is not None or proxy_for(str(parsed)) is not None:
+            # Whoever connects looks the name up for itself: what it says here proves nothing.
+            said = space_of_host(parsed.host)
+            return AddressSpace.PUBLIC if said is None else said
         ambient = sys.exception()
         route = Route(_without_query(parsed))
         limit = asyncio.timeout(self._deadline)
@@ -115,16 +118,26 @@ class HttpClient:
             async with limit:
                 addresses = await resolve(parsed.raw_host.decode("ascii"), parsed.port or 0)
         except OSError as error:
-            if elsewhere:
-                return AddressSpace.PUBLIC
             if limit.expired():
                 raise self._too_slow(route) from None
             raise transport_error(error, route, ambient=ambient) from None
         return min(map(address_space, addresses))
 
-    def check_url(self, url: str, *, floor: AddressSpace) -> None:
-        """Raise `PolicyError` if `url` may not be used, by us or in a person's browser, because of a server in `floor`."""
-        self._policy.check_url(url, floor=floor)
+    async def check_place(self, url: str, *, floor: AddressSpace) -> None:
+        """Raise `PolicyError` if a person's browser may not be sent to `url` because of a server in `floor`.
+
+        A name is looked up, as the browser will; with a proxy or a caller's client only the URL is judged.
+        """
+        parsed = self._checked(url, floor)
+        if self._factory is not None or proxy_for(str(parsed)) is not None:
+            return
+        try:
+            async with asyncio.timeout(self._deadline):
+                addresses = await resolve(parsed.raw_host.decode("ascii"), parsed.port or 0)
+        except OSError:
+            return  # the browser will say so
+        for address in addresses:
+            self._policy.check_address(address, floor=floor, url=url)
 
     async def aclose(self) -> None:
         """Close the caller's client, if one was made. Requests after that make a new one."""

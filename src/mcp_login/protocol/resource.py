@@ -73,7 +73,7 @@ def parse_protected_resource_metadata(response: HttpResponse, *, server_url: str
     if not _covers(metadata.resource, server_url):
         reason = (
             f"the metadata is about the resource {printable(metadata.resource, 100)!r}, "
-            f"not about {printable(server_url, 100)!r}. Log in with the address that the server itself uses"
+            f"not about {printable(server_url.partition('?')[0], 100)!r}. Log in with the address that the server itself uses"
         )
         raise InvalidResponse(reason, url=response.url)
     return metadata

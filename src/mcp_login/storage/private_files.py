@@ -34,7 +34,11 @@ def private_directory(path: Path) -> Path:
     Raises `StorageUnavailable` where it can't be made and `StorageError` where it is another user's or open to others.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One after the other: with parents=True the mode counts for the last one only, and the umask may be anything.
+        for folder in reversed([path, *path.parents]):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
         found = path.stat()
     except OSError as error:
         raise _unavailable("make the folder", path, error) from None

@@ -47,7 +47,17 @@ def __getattr__(name: str) -> Any:
     # PEP 562: storage contract tests and the clock need neither starlette nor uvicorn.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    try:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("starlette", "uvicorn"):
+            raise
+        raise ModuleNotFoundError(
+            f"{__name__}.{name} needs {missing}, which is in the extra `testing`. "
+            'In the clone: python -m pip install ".[testing]"',
+            name=missing,
+        ) from None
 
 
 def __dir__() -> list[str]:

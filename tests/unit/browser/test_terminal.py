@@ -207,7 +207,9 @@ def test_the_person_is_told_what_for_how_long_and_that_they_can_paste(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", terminal.output)
     monkeypatch.setattr(sys, "stdin", terminal.stream)
-    show_url("https://as.example.com/authorize", server="https://mcp.example.com", scopes=("read", "write"), seconds=300)
+    show_url(
+        "https://as.example.com/authorize", server="https://mcp.example.com", scopes=("read", "write"), seconds=300
+    )
     shown = terminal.shown()
     assert "To log in to https://mcp.example.com (scopes: read write), open this address" in shown
     assert "paste its whole address here" in shown

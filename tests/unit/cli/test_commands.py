@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -13,6 +14,7 @@ from mcp_login.cli.commands import run
 from mcp_login.cli.exit_codes import MEANINGS, ExitCode, exit_code_of
 from mcp_login.cli.failure import failure_of, hint_for
 from mcp_login.cli.main import main
+from mcp_login.storage.index import Index, IndexEntry
 
 __all__: list[str] = []
 
@@ -60,6 +62,14 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], comma
     assert f"Usage: mcp-login {command}" in capsys.readouterr().out
 
 
+def test_the_help_cuts_no_sentence_and_shows_no_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["-h"], *([command, "-h"] for command in ("login", "token", "logout", "list", "demo"))):
+        assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "..." not in shown.replace("[ARGS]...", "")
+    assert "<=" not in shown
+
+
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert re.fullmatch(r"mcp-login \d+\.\d+\.\d+\n", capsys.readouterr().out)
@@ -74,7 +84,14 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ["login", "https://a", "--callback-host", "0.0.0.0"],
         ["login", "https://a", "--timeout", "0"],
         ["login", "https://a", "--timeout", "nan"],
+        ["login", "https://a", "--timeout", "86401"],
+        ["login", "https://a", "--callback-port", "65536"],
+        ["token", "https://a", "--min-valid-for", "-1"],
+        ["token", "https://a", "--min-valid-for", "inf"],
         ["token", "https://a", "--storage", "paper"],
+        ["login", "https://a", "--storage", "memory"],
+        ["token", "https://a", "--storage", "memory"],
+        ["logout", "https://a", "--storage", "memory"],
         ["unknown"],
     ],
 )
@@ -129,7 +146,7 @@ def test_without_click_one_line_says_how_to_install_it() -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
-        "mcp-login: the command line needs its extra. Install it: pip install 'mcp-login[cli]'"
+        'mcp-login: the command line needs its extra. In the clone: python -m pip install ".[cli]"'
     ]
 
 
@@ -140,8 +157,58 @@ def test_without_the_testing_extra_the_demo_says_how_to_install_it() -> None:
         "sys.exit(main(['demo']))"
     )
     assert done.returncode == 1
-    assert "pip install 'mcp-login[cli]'" in done.stderr
+    assert 'python -m pip install ".[cli]"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_embedded_server_says_which_extra_it_lacks() -> None:
+    done = python("import sys; sys.modules['starlette'] = None\nfrom mcp_login.testing import EmbeddedServer")
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("ModuleNotFoundError: mcp_login.testing.EmbeddedServer needs starlette")
+    assert 'python -m pip install ".[testing]"' in said
+
+
+def test_another_module_that_is_missing_is_not_blamed_on_the_extra() -> None:
+    done = python("import sys; sys.modules['httpx'] = None\nfrom mcp_login.testing import EmbeddedServer")
+    assert "the extra `testing`" not in done.stderr
+
+
+def test_the_package_is_the_command_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mcp_login", "--version"], capture_output=True, text=True, check=False, timeout=20
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("mcp-login ")
+
+
+def test_importing_the_package_s_entry_point_runs_nothing_and_needs_no_click() -> None:
+    done = python("import sys; sys.modules['click'] = None; import mcp_login.__main__")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_storage_that_forgets_is_told_before_a_login_and_instead_of_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCP_LOGIN_STORAGE", "memory")
+    assert main(["token", "https://mcp.example.com/mcp"]) == 3
+    said = capsys.readouterr().err
+    assert "MCP_LOGIN_STORAGE=memory keeps no login" in said
+    assert "mcp-login login" not in said
+    assert main(["login", "http://mcp.example.com"]) == 8
+    assert capsys.readouterr().err.startswith("Warning: MCP_LOGIN_STORAGE is memory: nothing of this login is left")
+
+
+def test_the_time_of_a_login_is_local_and_a_number_that_is_none_is_no_reason_to_fail(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, when in (("a", time.mktime((2026, 7, 28, 9, 5, 0, 0, 0, -1))), ("b", 1e300)):
+        url = f"https://{name}.example.com"
+        Index().put(IndexEntry(url, None, "file", "https://issuer.example.com", url, (), when))
+    assert main(["list"]) == 0
+    heads, first, second = capsys.readouterr().out.splitlines()
+    assert "LOGGED IN" in heads
+    assert "2026-07-28 09:05" in first
+    assert second.split() == ["https://b.example.com", "-", "file", "-", "-"]
 
 
 def test_help_loads_none_of_the_heavy_libraries() -> None:

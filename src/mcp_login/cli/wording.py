@@ -1,0 +1,57 @@
+"""The library's messages, which name keywords of Python, in the words of the command line: options."""
+
+from __future__ import annotations
+
+import re
+
+from mcp_login.errors import AuthError, ErrorResponse
+
+__all__ = ["advice_of", "in_options", "message_of", "offers_another_storage"]
+
+#: Memory is no choice of a command, which ends at once: the hint names what is.
+_OFFER = r"et MCP_LOGIN_STORAGE=(?:memory \([\w ]+\) or )?file \(not encrypted\)"
+_OTHER_STORAGE = re.compile(rf"(?:, or:|; else) [Ss]{_OFFER}(?=\.|$)|(?<=\.) S{_OFFER}(?:\.|$)")
+_OPTIONS = [
+    (re.compile(pattern), option)
+    for pattern, option in (
+        # What the hint says, with the options.
+        (r" callback_timeout sets the limit\.", ""),
+        (r", (?:then|and) give it as client_id(?:, and client_secret if there is one)?(?=\.|$)", ""),
+        (r"\ballow_private_network=True\b", "--allow-private-network"),
+        (r"\bforce=True\b", "--force"),
+        (r"\bresource=None\b", "--no-resource"),
+        (r"\bcallback_host\b=?", "--callback-host"),
+        (r"\bcallback_port\b=?", "--callback-port"),
+        # Not the parameter of a URL, which has a value.
+        (r"\bscopes=(?![^\s.,;)])", "--scope"),
+        (r"\bissuer=(?![^\s.,;)])", "--issuer"),
+        (r"\bcheck client_id\b", "check --client-id"),
+        (r"\bgive a client_id\b", "give a client id (--client-id)"),
+    )
+]
+
+
+def in_options(text: str) -> str:
+    """`text` of the library, with options in place of the keywords that they are."""
+    for keyword, option in _OPTIONS:
+        text = keyword.sub(option, text)
+    return text
+
+
+def message_of(error: AuthError) -> str:
+    """What happened. What to do about an OAuth error, and where else logins can be kept, is left to the hint."""
+    said = str(error)
+    if isinstance(error, ErrorResponse):
+        # A server's own words are left as they are.
+        return f"{said.removesuffix(error.hint or error.advice).rstrip('. ')}."
+    return f"{in_options(_OTHER_STORAGE.sub('', said)).rstrip('.')}."
+
+
+def advice_of(error: ErrorResponse) -> str:
+    """What the library advises, as a sentence."""
+    return f"{in_options(error.hint or error.advice).rstrip('.')}."
+
+
+def offers_another_storage(error: AuthError) -> bool:
+    """Whether the library's message names storages to use instead."""
+    return _OTHER_STORAGE.search(str(error)) is not None
