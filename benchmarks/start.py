@@ -3,7 +3,10 @@
     python benchmarks/start.py [--runs 41] [--child-python PYTHON]
 
 The floor imports httpx2, reads one keyring entry with `keyring` and sends the header; ours is `auth=OAuth(url)`. Both talk to a
-MockTransport, both end with os._exit, as fast as each other. Needs a keychain: on Linux run it under a Secret Service,
+MockTransport. `keyring` loads every backend that is installed to choose one, which this library spares itself; the second floor
+imports the Secret Service's backend by name, and so is as lean as a program can be that knows its machine.
+
+Needs a keychain: on Linux run it under a Secret Service,
 `python benchmarks/under_secret_service.py benchmarks/start.py` does. Results: docs/benchmarks.md.
 """
 
@@ -29,6 +32,14 @@ def answer(request):
 FLOOR_SYNC = """
 import httpx2, keyring
 token = keyring.get_password("mcp-login benchmark", "token")
+with httpx2.Client(transport=httpx2.MockTransport(answer)) as http:
+    http.post({url!r}, json={{}}, headers={{"Authorization": "Bearer " + token}}).raise_for_status()
+"""
+
+LEAN_SYNC = """
+import httpx2
+from keyring.backends.SecretService import Keyring
+token = Keyring().get_password("mcp-login benchmark", "token")
 with httpx2.Client(transport=httpx2.MockTransport(answer)) as http:
     http.post({url!r}, json={{}}, headers={{"Authorization": "Bearer " + token}}).raise_for_status()
 """
@@ -97,9 +108,15 @@ def main() -> None:
         subprocess.run([options.child_python, "-c", source], check=True, env=os.environ)
         return time.perf_counter() - begin
 
-    for kind, floor, ours in (("sync", FLOOR_SYNC, OURS_SYNC), ("async", FLOOR_ASYNC, OURS_ASYNC)):
-        child(floor), child(ours)  # compiles what isn't compiled yet
-        times = interleaved({"floor": lambda f=floor: child(f), "mcp-login": lambda o=ours: child(o)}, options.runs)
+    for kind, scripts in (
+        ("sync", {"floor": FLOOR_SYNC, "mcp-login": OURS_SYNC, "floor, backend by name": LEAN_SYNC}),
+        ("async", {"floor": FLOOR_ASYNC, "mcp-login": OURS_ASYNC}),
+    ):
+        if sys.platform != "linux":
+            scripts.pop("floor, backend by name", None)
+        for script in scripts.values():
+            child(script)  # compiles what isn't compiled yet
+        times = interleaved({name: lambda s=script: child(s) for name, script in scripts.items()}, options.runs)
         print(f"\nWhole process, {kind}, {options.runs} interleaved runs\n\n{table(times, 'floor')}")
 
 

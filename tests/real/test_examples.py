@@ -163,6 +163,15 @@ def test_where_nobody_can_log_in_an_example_says_so_in_one_line(
     assert servers["embedded"] in line
 
 
+@pytest.mark.parametrize("client", sorted(set(CLIENTS) - {"login_script"}))
+def test_where_the_server_is_down_an_example_says_so_in_one_line(client: str, tmp_path: Path) -> None:
+    """What goes wrong with the program's own request is its HTTP client's error, no AuthError."""
+    done = run(client, f"http://127.0.0.1:{free_port()}/mcp", tmp_path, browser=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("The server can't be reached: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_every_client_among_the_examples_is_run_here() -> None:
     names = {path.stem for path in EXAMPLES.glob("*.py")}
     assert names == {*CLIENTS, *SERVERS} - {"embedded"}
