@@ -1,6 +1,6 @@
 """Bad input: each its own error with a cause and a next step, and nothing that was stored is lost.
 
-Issue 2: "a URL that is neither https nor loopback, a server that isn't there, needs no login, has no metadata, has broken
+"a URL that is neither https nor loopback, a server that isn't there, needs no login, has no metadata, has broken
 metadata, a denied consent, a closed browser (time-out), a taken port, a locked or missing keychain".
 """
 

@@ -1,6 +1,6 @@
 """`OAuth` in the clients of httpx and httpx2: headers, bodies, redirects, and where a token may go.
 
-DESIGN section 3, "Tokens go only to their resource"; STYLE, "Traps of httpx for authors of an `Auth` class".
+DESIGN section 3, "Tokens go only to their resource".
 """
 
 from __future__ import annotations

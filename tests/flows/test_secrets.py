@@ -1,6 +1,6 @@
 """No token, code, verifier, state or client secret in any log, history, error, repr or page.
 
-DESIGN section 3: "Never a token in a URL, log, repr or error"; issue 2: "With `logging.DEBUG` on everything, a login and a
+DESIGN section 3: "Never a token in a URL, log, repr or error"; "With `logging.DEBUG` on everything, a login and a
 refresh print no token, code, verifier or secret; `response.history` holds none".
 """
 

@@ -464,7 +464,7 @@ class TestResponse:
             assert STATE not in repr(caught.value)
 
     def test_the_error_of_entra_suggests_to_omit_the_resource(self) -> None:
-        """Entra ID v2 (anthropics/claude-code#73460)."""
+        """Entra ID v2 (claude-code#73460)."""
         query = response(
             error="invalid_target",
             error_description="AADSTS9010010: The resource parameter provided in the request doesn't match",
