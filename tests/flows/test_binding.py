@@ -1,7 +1,7 @@
 """Whose credentials go where: a client secret to its own issuer only, a token to its own resource only.
 
-Specification, "Authorization Server Binding": "Clients MUST NOT use credentials with a different authorization server than
-the one they were issued by"; "Token Audience Binding and Validation"; DESIGN section 3, "Client registration."
+Specification, "Authorization Server Binding": "clients MUST NOT reuse client credentials from a different authorization
+server"; "Token Audience Binding and Validation"; DESIGN section 3, "Registration."
 """
 
 from __future__ import annotations

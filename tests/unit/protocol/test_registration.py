@@ -295,7 +295,7 @@ class TestRegistrationResponse:
         )
 
     def test_the_client_is_bound_to_the_issuer(self) -> None:
-        """Specification, "Authorization Server Binding": credentials are "keyed by the `issuer` identifier"."""
+        """Specification, "Authorization Server Binding": "keyed by the authorization server's `issuer` identifier"."""
         assert parse({"client_id": "x"}).issuer == ISSUER
 
     @pytest.mark.parametrize("status", [200, 201])
