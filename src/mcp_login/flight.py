@@ -31,8 +31,8 @@ class Demand:
     may_refresh: bool = True
     #: Whether a person may be asked, as far as this demand is concerned.
     may_ask: bool = True
-    #: Seconds that the token must still be good for.
-    min_valid_for: float = EXPIRY_SKEW
+    #: Seconds that the token must still be good for; None: as long as it takes to send it.
+    min_valid_for: float | None = None
     #: Whether the server is known to ask for a login. False: find out first.
     challenged: bool = True
     #: Whether the caller asked for a login in so many words: then a login that just failed is no reason not to try.

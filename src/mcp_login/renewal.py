@@ -150,8 +150,10 @@ class Renewal:
             return False
         if demand.kind == "login" and record.obtained_at <= began:
             return False
-        early = self._session.margin(record) if demand.kind == "token" else 0.0
-        return self._session.is_good(record, max(demand.min_valid_for, early))
+        session = self._session
+        if demand.kind == "token" and not session.is_good(record, session.margin(record)):
+            return False
+        return session.is_good(record, demand.min_valid_for)
 
     def _covers(self, record: Record, demand: Demand) -> bool:
         """Whether the scopes of `demand` were granted, or at least asked for: a server that gives fewer won't give them now.

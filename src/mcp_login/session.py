@@ -165,16 +165,20 @@ class Session:
         """The record in memory, whatever its state."""
         return self._record
 
-    def is_good(self, record: Record, seconds: float = EXPIRY_SKEW) -> bool:
-        """Whether the access token of `record` may be sent for another `seconds`."""
-        return not record.expires_within(seconds, self.clock())
+    def is_good(self, record: Record, seconds: float | None = None) -> bool:
+        """Whether the access token of `record` may be sent for another `seconds`; None: for as long as sending takes."""
+        return not record.expires_within(self._skew(record) if seconds is None else seconds, self.clock())
+
+    def _skew(self, record: Record) -> float:
+        # A token that lives for seconds only is new while the most of them is left.
+        return min(EXPIRY_SKEW, ((record.expires_at or 0.0) - record.obtained_at) * 0.1)
 
     def margin(self, record: Record) -> float:
         """How long before its expiry the token is refreshed, in seconds: a tenth of its life, 60 at most."""
         if record.expires_at is None:
             return 0.0
         life = record.expires_at - record.obtained_at
-        skew = min(EXPIRY_SKEW, life * 0.1)
+        skew = self._skew(record)
         return skew if self.clock() < self._rest_until else max(min(60.0, life * 0.1) * self._jitter, skew)
 
     def covers(self, url: str) -> bool:

@@ -513,3 +513,13 @@ def test_no_lock_is_held_while_a_request_is_on_the_wire(serve: Serve, person: Pe
     go.set()
     thread.join(10)
     assert answers == [200]
+
+
+def test_a_token_that_lives_for_seconds_is_refreshed_once_by_many(serve: Serve, person: Person) -> None:
+    """FIELD-NOTES, "Concurrency": what is new for its lifetime is adopted, however short that is."""
+    server = serve(access_token_lifetime=4.0)
+    login = login_of(server, person)
+    age(login.storage, server.url, 10)
+    server.requests.clear()
+    assert in_threads(20, lambda _: login.ask(auth=login.oauth()).status_code) == [200] * 20
+    assert server.count("token", grant_type="refresh_token") == 1
