@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .errors import AuthError, LoginRequired
@@ -164,7 +165,8 @@ class Attempt:
 
     def _replayable(self) -> bool:
         """Whether the body can be sent again: a stream that was consumed can't."""
-        if type(self._request.stream).__name__ == "ByteStream":
+        libraries = [library for name in ("httpx", "httpx2") if (library := sys.modules.get(name)) is not None]
+        if isinstance(self._request.stream, tuple(library.ByteStream for library in libraries)):
             return True
         _log.warning(
             "A request to %s needs a new token, but its body is a stream that can't be sent twice. Send it again.",

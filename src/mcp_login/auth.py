@@ -90,7 +90,7 @@ class OAuth(_Auth):
     Requests raise any `AuthError`: `LoginRequired` where a person would have to be asked, `TransportError` where a server is
     down. Inside an MCP client these arrive in exception groups: catch them with `except* AuthError`.
 
-    Raises `PolicyError` for a URL that is neither https nor loopback.
+    Raises `PolicyError` for a URL that is neither https nor loopback, `ValueError` for a time limit that is none.
     """
 
     requires_request_body = False

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from .credentials import LogoutResult
@@ -41,10 +42,17 @@ async def log_out(session: Session, *, forget_client: bool = False) -> LogoutRes
         except TimeoutError:
             # Somebody has a login open, and whoever logs out means it.
             _log.warning("another login or refresh at %s is under way; logged out all the same", session.shown_url)
+        # As one: whoever is cancelled between the two would leave tokens alive that nobody has any more.
         return await protect(_log_out(session, forget_client=forget_client))
 
 
 async def _log_out(session: Session, *, forget_client: bool) -> LogoutResult:
+    record, found = await _delete(session)
+    return await _end(session, record, found=found, forget_client=forget_client)
+
+
+async def _delete(session: Session) -> tuple[Record | None, bool]:
+    """What was stored, if it was readable, and whether there was anything."""
     storage = session.storage
     record, found = await _load(storage, session.key)
     if found:
@@ -55,16 +63,20 @@ async def _log_out(session: Session, *, forget_client: bool) -> LogoutResult:
     if storage.name != "memory":
         with suppress(OSError, AuthError):
             await asyncio.to_thread(Index().remove, record_key(session.shown_url, session.account), storage.name)
+    return record, found
+
+
+async def _end(session: Session, record: Record | None, *, found: bool, forget_client: bool) -> LogoutResult:
+    result = LogoutResult(session.server_url, deleted=found or record is not None, revoked=None)
+    if record is not None:
+        try:
+            result = replace(result, revoked=await _revoke(session, record))
+        except AuthError as error:
+            _log.info("the tokens for %s could not be revoked: %s", session.shown_url, type(error).__name__)
+            result = replace(result, revoked=False, error=error)
     if forget_client:
         await _forget_client(session, record)
-    if record is None:
-        return LogoutResult(session.server_url, deleted=found, revoked=None)
-    try:
-        revoked = await _revoke(session, record)
-    except AuthError as error:
-        _log.info("the tokens for %s could not be revoked: %s", session.shown_url, type(error).__name__)
-        return LogoutResult(session.server_url, deleted=True, revoked=False, error=error)
-    return LogoutResult(session.server_url, deleted=True, revoked=revoked)
+    return result
 
 
 async def _load(storage: Storage, key: str) -> tuple[Record | None, bool]:

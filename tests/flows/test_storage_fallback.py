@@ -24,7 +24,8 @@ from mcp_login import (
     StorageUnavailable,
     StorageWarning,
 )
-from mcp_login.storage.record import record_key
+from mcp_login.storage.record import binding_key, client_key, record_key
+from mcp_login.testing import RegisteredClient
 from tests.flows.support import Login, age, in_threads, login_of, run, stored
 from tests.unit.storage.keyrings import FailingKeyring, HangingKeyring, MemoryKeyring
 
@@ -379,3 +380,38 @@ def test_a_client_without_a_keychain_still_serves_requests_at_once(serve: Serve,
         with pytest.warns(StorageWarning):
             assert client.post(server.url, json={}).status_code == 400
         assert client.post(server.url, json={}).status_code == 400
+
+
+def test_a_torn_note_of_a_clients_issuer_says_what_to_do_and_is_mended_by_that(serve: Serve, person: Person) -> None:
+    """Specification, "Authorization Server Binding": what can't be read is not taken for "any issuer"."""
+    server = serve(
+        clients=(RegisteredClient(client_id="app", redirect_uris=("http://127.0.0.1/callback",)),),
+        any_loopback_port=True,
+    )
+    keyring = MemoryKeyring()
+    storage = KeychainStorage(backend=keyring)
+    note = (f"mcp-login:{binding_key(server.url, 'app')}", "mcp-login")
+    keyring.passwords[note] = "garbage"
+    options: dict[str, Any] = {
+        "storage": storage,
+        "client_id": "app",
+        "on_authorization_url": person,
+        "interactive": True,
+    }
+    with pytest.raises(StorageError, match="Give issuer="):
+        mcp_login.sync.login(server.url, **options)
+    assert person.urls == []
+    mcp_login.sync.login(server.url, **options, issuer=server.issuer)
+    assert keyring.passwords[note] != "garbage"
+    mcp_login.sync.login(server.url, **options, force=True)
+
+
+def test_a_torn_registration_does_not_hide_why_a_login_failed(serve: Serve, person: Person) -> None:
+    server = serve()
+    keyring = MemoryKeyring()
+    login = Login(server, person, storage=KeychainStorage(backend=keyring))
+    assert login.ask().status_code == 200
+    keyring.passwords[f"mcp-login:{client_key(server.issuer, 'mcp-login')}", "mcp-login"] = "garbage"
+    server.forget_clients()
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200

@@ -89,17 +89,18 @@ async def stored_client(storage: Storage, issuer: str, client_name: str, now: fl
 
 
 async def forget_client(storage: Storage, client: ClientInformation) -> None:
-    """Forget a dynamic registration that the server no longer knows. Records obtained with it stay as they are."""
+    """Forget a dynamic registration that the server no longer knows. Records obtained with it stay as they are.
+
+    Raises nothing: what brought the caller here is the error to be told.
+    """
     key = client_key(client.issuer, client.client_name)
-    text = await storage.load(key)
-    if text is None:
-        return
     try:
-        same = parse_client(text).client_id == client.client_id
-    except StorageError:
-        same = True
-    if same:
-        await storage.compare_and_set(key, text, None)
+        text = await storage.load(key)
+        if text is not None and parse_client(text).client_id == client.client_id:
+            await storage.compare_and_set(key, text, None)
+    except StorageError as error:
+        # One that can't be read isn't used either (`stored_client`).
+        _log.warning("the registration at %s could not be forgotten: %s", printable(client.issuer), error)
 
 
 async def check_binding(options: ClientOptions, storage: Storage, server_url: str, issuer: str) -> None:
@@ -109,8 +110,16 @@ async def check_binding(options: ClientOptions, storage: Storage, server_url: st
     """
     if options.client_id is None or options.issuer is not None:
         return
-    text = await storage.load(binding_key(server_url, options.client_id))
-    bound = issuer if text is None else parse_client(text).issuer
+    try:
+        text = await storage.load(binding_key(server_url, options.client_id))
+        bound = issuer if text is None else parse_client(text).issuer
+    except StorageError as error:
+        if type(error) is not StorageError:  # locked, or out of reach
+            raise
+        raise StorageError(
+            "What is stored of the issuer that client_id belongs to is not readable. Give issuer= with the client_id, and it is "
+            "stored anew."
+        ) from None
     if bound != issuer:
         raise IssuerMismatch(
             expected=bound,
@@ -136,8 +145,7 @@ async def bind(options: ClientOptions, storage: Storage, server_url: str, issuer
     key = binding_key(server_url, options.client_id)
     text = dump_client(ClientInformation(issuer, options.client_id, "pre_registered"))
     try:
-        if await storage.load(key) != text:
-            await storage.save(key, text)
+        await storage.save(key, text)
     except StorageError as error:
         _log.warning("the issuer of client_id could not be stored: %s", error)
 
