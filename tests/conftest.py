@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+#: The fixture `pytester`, for the tests of our own plugin.
+pytest_plugins = ["pytester"]
+
 loopback_only.install()
 
 # Before anything asks keyring for a backend, once for this process. A test of a real keychain starts other processes.

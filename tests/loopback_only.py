@@ -1,16 +1,20 @@
 """Keeps tests on this machine: a connection to, or a name look-up of, anything but loopback raises `LeavesTheMachine`.
 
-Patches the `socket` module, which asyncio, trio, httpcore and urllib all go through. A test that maps names to loopback
-listeners patches on top of this.
+Patches the `socket` module, which asyncio, trio, httpcore and urllib all go through, and asyncio's own way on Windows. A test
+that maps names to loopback listeners patches on top of this, with `redirect_connections`.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["LeavesTheMachine", "install", "is_loopback"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LeavesTheMachine", "install", "is_loopback", "redirect_connections"]
 
 _NOWHERE = (".invalid",)
 
@@ -36,10 +40,36 @@ def _text(host: object) -> str:
     return host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
 
 
-def _check(sock: socket.socket, address: Any) -> None:
+def _check(sock: socket.socket, address: Any) -> Any:
     # Unix sockets (D-Bus, Redis) are on this machine; so is anything that isn't the internet protocol.
     if sock.family in (socket.AF_INET, socket.AF_INET6) and not is_loopback(_text(address[0])):
         raise LeavesTheMachine(f"a test was about to connect to {_text(address[0])}")
+    return address
+
+
+def redirect_connections(
+    choose: Callable[[socket.socket, Any], Any], patch: Callable[[Any, str, Any], None] = setattr
+) -> None:
+    """Let every connection of a socket to an address go to the address that `choose` gives for both, or fail as it does.
+
+    `patch` is `setattr`, or pytest's that is undone after the test.
+    """
+    connect = socket.socket.connect
+
+    def redirected(self: socket.socket, address: Any) -> None:
+        connect(self, choose(self, address))
+
+    patch(socket.socket, "connect", redirected)
+    if sys.platform == "win32":
+        # asyncio's loop there connects sockets by their descriptor.
+        from asyncio.windows_events import IocpProactor
+
+        overlapped = IocpProactor.connect
+
+        def redirected_overlapped(self: IocpProactor, conn: socket.socket, address: Any) -> Any:
+            return overlapped(self, conn, choose(conn, address))
+
+        patch(IocpProactor, "connect", redirected_overlapped)
 
 
 def install() -> None:
@@ -47,12 +77,9 @@ def install() -> None:
     if getattr(socket, "_loopback_only", False):
         return
     socket._loopback_only = True  # type: ignore[attr-defined]
-    connect, connect_ex, sendto = socket.socket.connect, socket.socket.connect_ex, socket.socket.sendto
+    redirect_connections(_check)
+    connect_ex, sendto = socket.socket.connect_ex, socket.socket.sendto
     getaddrinfo = socket.getaddrinfo
-
-    def checked_connect(self: socket.socket, address: Any) -> None:
-        _check(self, address)
-        connect(self, address)
 
     def checked_connect_ex(self: socket.socket, address: Any) -> int:
         _check(self, address)
@@ -67,7 +94,6 @@ def install() -> None:
             raise LeavesTheMachine(f"a test was about to look up {_text(host)}")
         return getaddrinfo(host, *args, **kwargs)
 
-    socket.socket.connect = checked_connect  # type: ignore[method-assign, assignment]
     socket.socket.connect_ex = checked_connect_ex  # type: ignore[method-assign, assignment]
     socket.socket.sendto = checked_sendto  # type: ignore[method-assign, assignment]
     socket.getaddrinfo = checked_getaddrinfo

@@ -28,8 +28,13 @@ CHECKS: dict[str, list[str]] = {
     "lint": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "."],
     "types": ["mypy"],
+    "types on Windows": ["mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32"],
+    "types on macOS": ["mypy", "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin"],
     "public types": ["pyright", "--verifytypes", "mcp_login", "--ignoreexternal"],
     "imports": ["lint-imports"],
+    "workflow": ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/ci.yml"],
+    "updates": ["check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml"],
+    "docs": ["python", "tests/docs/site.py"],
 }
 
 
@@ -118,7 +123,9 @@ def main(arguments: list[str]) -> int:
     if not check("tests", "coverage", "run", "-m", "pytest", shown=True):
         failed.append("tests")
     run("coverage", "combine", "--quiet")
-    if check("coverage", "coverage", "report"):
+    # What only other systems run counts as missed here, and on Linux alone are all real parts to be had.
+    threshold = [] if sys.platform == "linux" else ["--fail-under=0"]
+    if check("coverage", "coverage", "report", *threshold):
         say(f"coverage {total_coverage()} %")
     else:
         failed.append("coverage")

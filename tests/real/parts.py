@@ -5,9 +5,11 @@
 
 Node packages (package.json beside this file) and a virtual environment with the MCP SDK 1.x go into the folder `.parts`
 that git ignores (MCP_LOGIN_PARTS names another one). Debian packages are installed only by root, or in CI where sudo
-asks for no password.
+asks for no password. Node packages are left out on Windows: what runs them in the tests is written for a POSIX shell.
 
-A test says `need("chromium")`: it gets the path, or is skipped with a reason, or fails with that reason where CI=true.
+A test says `need("chromium")`: it gets the path, or is skipped with a reason, or fails with that reason where CI=true and
+`install` can get the part on such a machine (`to_be_had`): Debian packages and Node's on Linux with apt-get and npm, the
+MCP SDK 1.x everywhere. So the public CI fails for want of a browser on Linux, and skips those tests on macOS and Windows.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["PARTS", "ROOT", "Part", "find", "in_ci", "install", "need"]
+__all__ = ["PARTS", "ROOT", "Part", "find", "in_ci", "install", "need", "to_be_had"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = Path(__file__).with_name("package.json")
@@ -36,8 +38,10 @@ DEBIAN = {
     "chromium": "chromium",
     "chromium-driver": "chromedriver",
     "dbus": "dbus-run-session",
+    "fish": "fish",
     "gnome-keyring": "gnome-keyring-daemon",
     "libsecret-tools": "secret-tool",
+    "zsh": "zsh",
 }
 
 # Read now: the tests' own environment is cleaned of it, since it changes what the library assumes about people.
@@ -79,22 +83,33 @@ def _secret_service() -> Path | None:
 
 @dataclass(frozen=True)
 class Part:
-    """A program or package that a test runs against. `find` gives the path that starts it, or None."""
+    """A program or package that a test runs against. `find` gives the path that starts it, or None.
+
+    `installer` is the program of a Linux machine that brings it; None is pip, which is everywhere.
+    """
 
     find: Callable[[], Path | None]
     lacking: str
+    installer: str | None = "apt-get"
+
+
+def _of_node(package: str, inside: str) -> Part:
+    return Part(lambda: _package(package, inside), _NPM, "npm")
 
 
 _NPM = "run `python tests/real/parts.py install` (needs npm)"
 
 PARTS = {
+    "axe-core": _of_node("axe-core", "axe.min.js"),
     "chromedriver": Part(lambda: _program("chromedriver"), "apt-get install chromium-driver"),
     "chromium": Part(lambda: _program("chromium", "chromium-browser"), "apt-get install chromium"),
-    "conformance": Part(lambda: _package("@modelcontextprotocol/conformance", "dist/index.js"), _NPM),
-    "mcp1": Part(_python_of_sdk_1, "run `python tests/real/parts.py install`"),
-    "node": Part(_node, _NPM),
-    "oidc-provider": Part(lambda: _package("oidc-provider", "package.json"), _NPM),
+    "conformance": _of_node("@modelcontextprotocol/conformance", "dist/index.js"),
+    "fish": Part(lambda: _program("fish"), "apt-get install fish"),
+    "mcp1": Part(_python_of_sdk_1, "run `python tests/real/parts.py install`", None),
+    "node": Part(_node, _NPM, "npm"),
+    "oidc-provider": _of_node("oidc-provider", "package.json"),
     "secret-service": Part(_secret_service, "apt-get install gnome-keyring dbus libsecret-tools"),
+    "zsh": Part(lambda: _program("zsh"), "apt-get install zsh"),
 }
 
 
@@ -103,14 +118,23 @@ def find(name: str) -> Path | None:
     return PARTS[name].find()
 
 
+def to_be_had(name: str, *, system: str = sys.platform) -> bool:
+    """Whether `install` can get the part `name` on a machine like this one, whose `sys.platform` is `system`."""
+    installer = PARTS[name].installer
+    return installer is None or (system == "linux" and _program(installer) is not None)
+
+
 def need(name: str) -> Path:
-    """The path of the part `name`. Where it is missing the calling test is skipped, or fails in CI, with a reason."""
+    """The path of the part `name`. Where it is missing the calling test is skipped with a reason.
+
+    It fails with that reason in CI, where the part is `to_be_had`.
+    """
     import pytest
 
     path = find(name)
     if path is None:
         reason = f"{name} is not installed: {PARTS[name].lacking}"
-        if in_ci():
+        if in_ci() and to_be_had(name):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
     return path
@@ -171,13 +195,13 @@ def install_debian_packages() -> None:
 
 
 def _wanted_versions() -> dict[str, str]:
-    wanted: dict[str, str] = json.loads(PACKAGES.read_text())["dependencies"]
+    wanted: dict[str, str] = json.loads(PACKAGES.read_text(encoding="utf-8"))["dependencies"]
     return wanted
 
 
 def _installed_version(package: str) -> str | None:
     try:
-        description = json.loads((folder() / "node_modules" / package / "package.json").read_text())
+        description = json.loads((folder() / "node_modules" / package / "package.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     version: str | None = description.get("version")
@@ -219,15 +243,16 @@ def install_sdk_1() -> None:
 
 
 def install() -> list[str]:
-    """Install what is missing and can be had here; the names of the parts that are missing still."""
+    """Install what is missing and can be had here; the names of the parts that are missing although `to_be_had`."""
     install_debian_packages()
-    install_node_packages()
+    if os.name != "nt":
+        install_node_packages()
     install_sdk_1()
-    return [name for name in PARTS if find(name) is None]
+    return [name for name in PARTS if find(name) is None and to_be_had(name)]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; the exit status says whether everything is there."""
+    """The command line; the exit status says whether all is there: after `install`, all that is to be had here."""
     missing = install() if arguments == ["install"] else [name for name in PARTS if find(name) is None]
     for name in PARTS:
         _say(f"{name}: {find(name) or 'missing: ' + PARTS[name].lacking}")

@@ -10,6 +10,8 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from tests.loopback_only import redirect_connections
+
 if TYPE_CHECKING:
     import pytest
 
@@ -139,7 +141,7 @@ class Names:
         self.routes: dict[str, int] = {}
         self.look_ups: list[str] = []
         self.connected: list[str] = []
-        getaddrinfo, connect = socket.getaddrinfo, socket.socket.connect
+        getaddrinfo = socket.getaddrinfo
 
         def look_up(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
             if host not in self.addresses:
@@ -147,11 +149,11 @@ class Names:
             self.look_ups.append(host)
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in self.addresses[host]]
 
-        def route(sock: socket.socket, address: Any) -> None:
+        def route(sock: socket.socket, address: Any) -> Any:
             if sock.family == socket.AF_INET and not address[0].startswith("127."):
                 self.connected.append(address[0])
-                address = ("127.0.0.1", self.routes.get(address[0], address[1]))
-            connect(sock, address)
+                return ("127.0.0.1", self.routes.get(address[0], address[1]))
+            return address
 
         monkeypatch.setattr(socket, "getaddrinfo", look_up)
-        monkeypatch.setattr(socket.socket, "connect", route)
+        redirect_connections(route, monkeypatch.setattr)
