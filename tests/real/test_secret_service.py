@@ -104,6 +104,20 @@ def test_reading_loads_no_backend_but_the_platforms(secret_service: dict[str, st
     assert not {"keyring.backends.kwallet", "keyring.backends.libsecret", "keyring.backends.Windows"} & set(loaded)
 
 
+@pytest.mark.parametrize(("kind", "at_least"), [("as it is", 2), ("deleting and adding", 10), ("small", 10)])
+def test_a_process_that_is_killed_at_any_call_leaves_the_old_or_the_new_login(
+    secret_service: dict[str, str], kind: str, at_least: int
+) -> None:
+    command = [sys.executable, "-m", "tests.real.keychain_crashes", kind]
+    done = subprocess.run(
+        command, cwd=parts.ROOT, env=secret_service, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    old, new = (int(word) for word in done.stdout.split())
+    assert old + new >= at_least
+    assert old > 0
+
+
 def test_a_locked_keyring_is_told_from_an_absent_one(short_folder: Path) -> None:
     with session_bus(short_folder, password="right") as environment:
         python("asyncio.run(KeychainStorage().save(KEY, 'value'))", environment)
@@ -123,7 +137,7 @@ def test_a_locked_keyring_is_told_from_an_absent_one(short_folder: Path) -> None
 
 def test_a_bus_that_never_answers_holds_nobody_up(secret_service: dict[str, str], short_folder: Path) -> None:
     path = short_folder / "bus"
-    with socket.socket(socket.AF_UNIX) as bus:
+    with socket.socket(getattr(socket, "AF_UNIX", -1)) as bus:
         bus.bind(str(path))
         bus.listen()
         code = (

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from mcp_login.errors import StorageError
+from mcp_login.surroundings import stand_in
 
 if TYPE_CHECKING:
     from .base import Storage
@@ -19,6 +20,10 @@ def default_storage() -> Storage:
 
     One object for each in a process, so that all callers share it. Raises `StorageError` on any other name.
     """
+    surroundings = stand_in()
+    if surroundings is not None:
+        storage: Storage = surroundings.storage
+        return storage
     # MCP_LOGIN_HOME moves the files, and a program may set it late: it is part of what is remembered.
     return _storage(os.environ.get("MCP_LOGIN_STORAGE") or "keychain", os.environ.get("MCP_LOGIN_HOME"))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mcp_login.errors import StorageError
@@ -18,17 +20,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Index", "IndexEntry"]
+__all__ = ["Index", "IndexEntry", "digest_of"]
 
 _FORMAT = 1
 
 #: How long a change waits for another process's, in seconds.
 _LOCK_LIMIT = 2.0
 
+_DIGEST = re.compile(r"[0-9a-f]{16}")
+
+
+def digest_of(key: str) -> str:
+    """What tells the record `key` from another whose URL differs in the query: one way, as a query may hold a key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """A login: whose, where, and in which storage (its `name`). `updated_at` is in seconds since the epoch."""
+    """A login: whose, where, and in which storage (its `name`). `updated_at` is in seconds since the epoch.
+
+    `server_url` is without its query, which may hold a key. `digest` is the `digest_of` the record's whole key; empty where it
+    is not known.
+    """
 
     server_url: str
     account: str | None
@@ -37,11 +50,22 @@ class IndexEntry:
     resource: str
     scopes: tuple[str, ...]
     updated_at: float
+    digest: str = field(default="", repr=False)
 
     @property
     def key(self) -> str:
-        """The key of the login's record in its storage."""
+        """The key of the login's record in its storage, unless its URL `has_query`."""
         return record_key(self.server_url, self.account)
+
+    @property
+    def has_query(self) -> bool:
+        """Whether the URL is known to have a query, so that the record is kept under a key that is not listed."""
+        return self.digest not in ("", digest_of(self.key))
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What no two entries have in common."""
+        return (self.digest or digest_of(self.key), self.storage)
 
 
 class Index:
@@ -57,17 +81,24 @@ class Index:
 
     def entries(self) -> list[IndexEntry]:
         """All logins, by server and account."""
-        return sorted(self._read().values(), key=lambda entry: (entry.server_url, entry.account or "", entry.storage))
+        return sorted(
+            self._read().values(),
+            key=lambda entry: (entry.server_url, entry.account or "", entry.storage, entry.updated_at),
+        )
 
     def put(self, entry: IndexEntry) -> None:
-        """Add `entry`, in place of the one with the same server, account and storage."""
-        self._change(lambda entries: entries.update({(entry.key, entry.storage): entry}))
+        """Add `entry`, in place of the one with the same URL, account and storage."""
+        self._change(lambda entries: entries.update({entry.identity: entry}))
 
     def remove(self, key: str, storage: str | None = None) -> None:
-        """Remove the entry of the record `key` in the storage of that name (None: in all storages), if there is one."""
+        """Remove the entry of the record `key` in the storage of that name (None: in all storages), if there is one.
+
+        Those of other queries stay.
+        """
+        digest = digest_of(key)
 
         def without(entries: dict[tuple[str, str], IndexEntry]) -> None:
-            for found in [one for one in entries if one[0] == key and storage in (None, one[1])]:
+            for found in [one for one in entries if one[0] == digest and storage in (None, one[1])]:
                 del entries[found]
 
         self._change(without)
@@ -95,7 +126,7 @@ class Index:
             with contextlib.suppress(OSError):
                 self._path.replace(self._path.with_name(f"{self._path.name}.broken"))
             return {}
-        return {(entry.key, entry.storage): entry for entry in entries}
+        return {entry.identity: entry for entry in entries}
 
 
 def _parse(text: str) -> list[IndexEntry] | None:
@@ -129,6 +160,15 @@ def _entry(item: Any) -> IndexEntry | None:
         and not isinstance(updated_at, bool)
     ):
         return None
+    digest = item.get("digest")
     return IndexEntry(
-        item["server_url"], account, item["storage"], item["issuer"], item["resource"], tuple(scopes), updated_at
+        item["server_url"],
+        account,
+        item["storage"],
+        item["issuer"],
+        item["resource"],
+        tuple(scopes),
+        updated_at,
+        # Lists of earlier versions have none.
+        digest if isinstance(digest, str) and _DIGEST.fullmatch(digest) else "",
     )

@@ -1,4 +1,5 @@
-"""Which of keyring's backends holds the logins. Loaded with the first call to the keychain, in that call's thread.
+"""Which of keyring's backends holds the logins, and how it keeps items. Loaded with the first call to the keychain, in
+that call's thread.
 
 Our choice, in this order: what the program set (`keyring.set_keyring`), what the user's keyring configuration names
 (PYTHON_KEYRING_BACKEND, keyringrc.cfg), the operating system's keychain, and only then what keyring finds by loading
@@ -21,10 +22,14 @@ from keyring.errors import InitError, KeyringLocked, NoKeyringError
 
 from mcp_login.errors import StorageError, StorageLocked, StorageUnavailable
 
+from .slots import SMALLEST_LIMIT, ItemRules
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["first_choice", "last_choice", "named", "storage_error"]
+__all__ = ["KeyringItems", "first_choice", "item_rules", "last_choice", "named", "storage_error"]
+
+_USERNAME = "mcp-login"
 
 _INSTEAD = "Set MCP_LOGIN_STORAGE=memory (until the program ends) or file (not encrypted)."
 
@@ -33,6 +38,89 @@ _NOTHING = frozenset(("keyring.backends.fail.Keyring", "keyring.backends.null.Ke
 
 # Security.framework's errors: errSecAuthFailed, errSecInteractionNotAllowed (a session without a screen, as over SSH).
 _MACOS_LOCKED = (-25293, -25308)
+
+#: How keyring's backends keep items, by the function that saves them: a subclass with one of its own may do otherwise.
+_RULES = {
+    # One CreateItem with `replace`, answered when the daemon has written its file. 20,000 characters are no matter.
+    "keyring.backends.SecretService.Keyring.set_password": ItemRules(at_once=True),
+    "keyring.backends.libsecret.Keyring.set_password": ItemRules(at_once=True),
+    # One writePassword: the daemon replaces the entry, then the file of the wallet as a whole.
+    "keyring.backends.kwallet.DBusKeyring.set_password": ItemRules(at_once=True),
+    # SecItemDelete, then SecItemAdd.
+    "keyring.backends.macOS.Keyring.set_password": ItemRules(),
+    # CredWrite replaces in one step, and takes CRED_MAX_CREDENTIAL_BLOB_SIZE: 2,560 bytes of UTF-16. Before that keyring
+    # copies the text that is there to "<user name>@<service>", and reads it there when the service's own is missing.
+    "keyring.backends.Windows.WinVaultKeyring.set_password": ItemRules(
+        at_once=True, limit=SMALLEST_LIMIT, keeps_previous=True
+    ),
+}
+
+#: Of other backends nothing is known: two slots, and parts if a value is refused whole.
+_UNKNOWN = ItemRules(tries_parts=True)
+
+
+class KeyringItems:
+    """The items of one of keyring's backends, by service name; the user name is "mcp-login".
+
+    `backend` is a backend, or its dotted name, to be used as it is; None: ours to choose, with the first call. Implements
+    `Items` of `storage.slots`. What the backend raises becomes a `StorageError`, without a chain.
+    """
+
+    def __init__(self, backend: KeyringBackend | str | None = None) -> None:
+        self._backend = None if isinstance(backend, str) else backend
+        self._backend_name = backend if isinstance(backend, str) else None
+        #: Whether the backend has answered or was named: else it is the platform's, and may turn out not to work here.
+        self._settled = self._backend is not None
+
+    @property
+    def rules(self) -> ItemRules:
+        """How the backend keeps items; those of an unknown one before the first call."""
+        return _UNKNOWN if self._backend is None else item_rules(self._backend)
+
+    def get(self, name: str) -> str | None:
+        """The text of the item, or None."""
+        return self._ask("get_password", name)
+
+    def set(self, name: str, text: str) -> None:
+        """Make or replace the item."""
+        self._ask("set_password", name, text)
+
+    def delete(self, name: str) -> None:
+        """Delete the item, if there is one."""
+        try:
+            self._ask("delete_password", name)
+        except StorageError:
+            if self.get(name) is not None:  # most backends raise where there is nothing to delete
+                raise
+
+    def _ask(self, method: str, name: str, *text: str) -> str | None:
+        """Call one of keyring's three methods."""
+        if self._backend is None:
+            if self._backend_name is not None:
+                self._backend, self._settled = named(self._backend_name), True
+            else:
+                self._backend, self._settled = first_choice()
+        backend = self._backend
+        problem = None
+        try:
+            answer = getattr(backend, method)(name, _USERNAME, *text)
+            self._settled = True
+        except Exception as error:  # noqa: BLE001 - whatever a third party's backend raises
+            problem = storage_error(error, backend)
+        if problem is None:
+            return answer if isinstance(answer, str) else None
+        if self._settled or type(backend).viable:
+            self._settled = True
+            raise problem
+        # The platform's keychain doesn't work here: only now look at everything that is installed.
+        self._backend, self._settled = last_choice(), True
+        return self._ask(method, name, *text)
+
+
+def item_rules(backend: KeyringBackend) -> ItemRules:
+    """How `backend` keeps items."""
+    save = type(backend).set_password  # keyring wraps it in each class, and keeps its names
+    return _RULES.get(f"{save.__module__}.{save.__qualname__}", _UNKNOWN)
 
 
 def named(name: str) -> KeyringBackend:
@@ -81,14 +169,14 @@ def storage_error(error: BaseException, backend: KeyringBackend) -> StorageError
         return StorageLocked(f"{where} is locked. Unlock it and try again, or: {_INSTEAD}")
     if sys.platform == "darwin" and status and status[0] in _MACOS_LOCKED:
         return StorageLocked(f"{where} is locked, as it is over SSH. Run: security unlock-keychain")
+    if getattr(error, "winerror", None) == 1783:
+        return StorageError(
+            f"{where} takes no value of this size, not in parts of {SMALLEST_LIMIT:,} characters either. "
+            "Set MCP_LOGIN_STORAGE=file (not encrypted)."
+        )
     gone = (NoKeyringError, InitError, OSError, EOFError, NotImplementedError)
     if isinstance(error, gone) or "SecretServiceNotAvailableException" in kinds:
         return StorageUnavailable(f"{where} is not available ({type(error).__name__}). {_INSTEAD}")
-    if getattr(error, "winerror", None) == 1783:
-        return StorageError(
-            f"{where} takes no value of this size (at most 1,280 characters). "
-            "Set MCP_LOGIN_STORAGE=file (not encrypted)."
-        )
     return StorageError(f"{where} failed with {type(error).__name__}. Try again, or: {_INSTEAD}")
 
 
@@ -111,19 +199,21 @@ def _configured() -> KeyringBackend | None:
 
 def _platform() -> KeyringBackend | None:
     """The operating system's keychain, not yet tried; None where keyring had better look at all of them."""
+    # Their __init__ is inherited without annotations. One branch for each system, as mypy reads only one of them.
     if sys.platform == "darwin":
         from keyring.backends.macOS import Keyring as MacOS
 
-        return MacOS()
-    if sys.platform == "win32":
+        return MacOS()  # type: ignore[no-untyped-call]
+    elif sys.platform == "win32":  # noqa: RET505
         from keyring.backends.Windows import WinVaultKeyring
 
-        return WinVaultKeyring()
-    if "KDE" in os.environ.get("XDG_CURRENT_DESKTOP", "").split(":"):
-        return None  # KWallet goes before the Secret Service there
-    from keyring.backends.SecretService import Keyring as SecretService
+        return WinVaultKeyring()  # type: ignore[no-untyped-call]
+    else:
+        if "KDE" in os.environ.get("XDG_CURRENT_DESKTOP", "").split(":"):
+            return None  # KWallet goes before the Secret Service there
+        from keyring.backends.SecretService import Keyring as SecretService
 
-    return SecretService()  # type: ignore[no-untyped-call]  # its __init__ is inherited without annotations
+        return SecretService()  # type: ignore[no-untyped-call]
 
 
 def _quietly(load: Callable[[], KeyringBackend | None]) -> KeyringBackend | None:

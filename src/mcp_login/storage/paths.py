@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mcp_login.surroundings import stand_in
+
 __all__ = ["data_path", "lock_path", "state_path"]
 
 _APP = "mcp-login"
@@ -38,5 +40,8 @@ def lock_path(directory: Path, key: str, kind: str = "lock") -> Path:
 
 
 def _home() -> Path | None:
+    surroundings = stand_in()
+    if surroundings is not None:
+        return surroundings.home
     home = os.environ.get("MCP_LOGIN_HOME")
     return Path(home).expanduser().absolute() if home else None

@@ -10,22 +10,25 @@ import os
 import stat
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mcp_login.errors import StorageError, StorageUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["open_private", "private_directory", "read_private", "remove_private", "write_private"]
 
+_T = TypeVar("_T")
+
 #: A larger file is not one of ours (bytes).
 _LARGEST = 4 << 20
 
-#: Windows refuses to replace a file that another process is reading: how often, and how long apart (seconds), to try
-#: again.
-_REPLACE_TRIES = 50
-_REPLACE_PAUSE = 0.01
+#: Windows refuses to replace or remove a file that another process is reading, and to open one that is being replaced:
+#: how often, and how long apart (seconds), to try again.
+_TRIES = 50
+_PAUSE = 0.01
 
 
 def private_directory(path: Path) -> Path:
@@ -64,11 +67,11 @@ def open_private(path: Path, flags: int) -> int:
         | getattr(os, "O_BINARY", 0)
     )
     try:
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = _patiently(lambda: os.open(path, flags, 0o600))
     except FileNotFoundError:
         raise
     except OSError as error:
-        if path.is_symlink():
+        if _is_link(path):
             raise StorageError(f"{path} is a symbolic link. Remove it and try again.") from None
         raise _unavailable("open", path, error) from None
     found = os.fstat(descriptor)
@@ -83,6 +86,13 @@ def open_private(path: Path, flags: int) -> int:
         os.close(descriptor)
         raise StorageError(f"{path} {problem}. Remove it and log in again.")
     return descriptor
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # in a folder that may not be entered
+        return False
 
 
 def read_private(path: Path) -> str | None:
@@ -125,9 +135,10 @@ def write_private(path: Path, text: str) -> None:
     temporary = folder / f".{path.name}.{os.urandom(8).hex()}.tmp"
     try:
         for leftover in folder.glob(f".{path.name}.*.tmp"):
-            leftover.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody else has it open: no reason not to write
+                leftover.unlink()
         _write_new(temporary, text.encode())
-        _replace(temporary, path)
+        _patiently(lambda: temporary.replace(path))
         _sync_directory(folder)
     except OSError as error:
         problem = error
@@ -140,7 +151,7 @@ def write_private(path: Path, text: str) -> None:
 def remove_private(path: Path) -> None:
     """Remove the file `path`, whatever it is; nothing happens where it is missing. Raises `StorageUnavailable`."""
     try:
-        path.unlink(missing_ok=True)
+        _patiently(lambda: path.unlink(missing_ok=True))
         if path.parent.is_dir():
             _sync_directory(path.parent)
     except OSError as error:
@@ -155,25 +166,24 @@ def _write_new(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _replace(source: Path, target: Path) -> None:
+def _patiently(work: Callable[[], _T]) -> _T:
+    """What `work` gives. On Windows it is tried again, for half a second, while somebody else has the file open."""
     if sys.platform == "win32":
-        for _ in range(_REPLACE_TRIES):
+        for _ in range(_TRIES):
             with contextlib.suppress(PermissionError):
-                source.replace(target)
-                return
-            time.sleep(_REPLACE_PAUSE)
-    source.replace(target)
+                return work()
+            time.sleep(_PAUSE)
+    return work()
 
 
 def _sync_directory(path: Path) -> None:
     """Make a rename survive a power cut. Windows has no such call."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if sys.platform != "win32":
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _unavailable(what: str, path: Path, error: OSError) -> StorageUnavailable:

@@ -73,6 +73,9 @@ class Record:
     expires_at: float | None = None
     #: Seconds since the epoch.
     obtained_at: float = 0.0
+    #: Seconds since the epoch: when the server refused a token that was fresh from this login. None: it didn't, or has since
+    #: let one through.
+    refused_at: float | None = None
     granted_scopes: tuple[str, ...] = ()
     requested_scopes: tuple[str, ...] = ()
     revocation_endpoint: str | None = None
@@ -171,6 +174,7 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
     "refresh_token": _optional(_token),
     "expires_at": _optional(_seconds),
     "obtained_at": _seconds,
+    "refused_at": _optional(_seconds),
     "granted_scopes": _scopes,
     "requested_scopes": _scopes,
     "revocation_endpoint": _optional(_url),

@@ -10,9 +10,10 @@ from mcp_login.storage.file import FileStorage
 from mcp_login.storage.keychain import KeychainStorage
 from mcp_login.storage.memory import MemoryStorage
 from mcp_login.testing.storage_contract import OpenStorage, StorageContract
-from tests.unit.storage.keyrings import MemoryKeyring
+from tests.unit.storage.emulated_keychains import KINDS, keychain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__: list[str] = []
@@ -32,7 +33,7 @@ class TestFileStorage(StorageContract):
 
 
 class TestKeychainStorage(StorageContract):
-    @pytest.fixture
-    def open_storage(self) -> OpenStorage:
-        backend = MemoryKeyring()
-        return lambda: KeychainStorage(backend=backend)
+    @pytest.fixture(params=KINDS)
+    def open_storage(self, request: pytest.FixtureRequest) -> Iterator[OpenStorage]:
+        with keychain(request.param) as made:
+            yield lambda: KeychainStorage(backend=made.backend)

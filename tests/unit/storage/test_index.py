@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcp_login.errors import StorageError
-from mcp_login.storage.index import Index, IndexEntry
+from mcp_login.storage.index import Index, IndexEntry, digest_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +112,7 @@ def test_two_processes_lose_none_of_each_others_entries(tmp_path: Path) -> None:
 import sys
 from dataclasses import replace
 from pathlib import Path
-from mcp_login.storage.index import Index, IndexEntry
+from mcp_login.storage.index import Index, IndexEntry, digest_of
 for number in range(15):
     Index(Path(sys.argv[1])).put(IndexEntry(f"https://{sys.argv[2]}{number}", None, "file", "i", "r", (), 0.0))
 """
@@ -120,3 +120,29 @@ for number in range(15):
     processes = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in "ab"]
     assert [process.wait(25) for process in processes] == [0, 0]
     assert len(Index(path).entries()) == 30
+
+
+def test_logins_that_differ_in_the_query_are_two_and_one_leaves_the_other_alone(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.json")
+    keys = [f"{ENTRY.server_url}{query}" for query in ("", "?key=one", "?key=two")]
+    plain, one, two = (replace(ENTRY, digest=digest_of(key)) for key in keys)
+    for entry in (plain, one, two):
+        index.put(entry)
+    assert [entry.has_query for entry in (plain, one, two)] == [False, True, True]
+    assert "key=" not in (tmp_path / "index.json").read_text()
+    index.remove(keys[1])
+    assert index.entries() == [plain, two]
+    index.remove(keys[0])
+    assert index.entries() == [two]
+
+
+def test_an_entry_of_an_earlier_version_is_read_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "index.json"
+    Index(path).put(ENTRY)
+    data = json.loads(path.read_text())
+    del data["entries"][0]["digest"]
+    path.write_text(json.dumps(data))
+    assert Index(path).entries() == [ENTRY]
+    newer = replace(ENTRY, digest=digest_of(ENTRY.key))
+    Index(path).put(newer)
+    assert Index(path).entries() == [newer]

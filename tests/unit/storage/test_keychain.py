@@ -17,10 +17,12 @@ import keyring
 import keyring.backends.fail
 import keyring.backends.null
 import pytest
+from keyring.backends.SecretService import Keyring as SecretService
 from keyring.errors import InitError, KeyringError, KeyringLocked, NoKeyringError, PasswordSetError
 
 from mcp_login.errors import StorageError, StorageLocked, StorageUnavailable
 from mcp_login.storage.keychain import KeychainStorage
+from mcp_login.storage.keyring_backend import item_rules
 from tests.unit.storage.keyrings import FailingKeyring, HangingKeyring, MemoryKeyring
 
 __all__: list[str] = []
@@ -126,6 +128,74 @@ async def test_what_a_backend_raises_becomes_one_of_our_errors_without_its_text(
         assert caught.value.__context__ is None
 
 
+class WindowsError(Exception):
+    """As `pywintypes.error`, which is no OSError."""
+
+    winerror = 1783
+
+
+class SystemError1783(OSError):
+    """The same from a backend that calls Windows by itself."""
+
+    winerror = 1783
+
+
+@pytest.mark.parametrize("failure", [WindowsError, SystemError1783])
+async def test_a_value_that_a_keychain_takes_in_no_size_is_told_with_the_size_that_was_tried(
+    failure: type[Exception],
+) -> None:
+    storage = KeychainStorage(backend=FullKeyring(failure))
+    with pytest.raises(StorageError, match="parts of 1,280 characters") as caught:
+        await storage.save(KEY, "hunter2" * 1000)
+    assert type(caught.value) is StorageError
+    assert "hunter2" not in str(caught.value)
+    assert await storage.load(KEY) is None
+
+
+class FullKeyring(MemoryKeyring):
+    """Takes nothing."""
+
+    def __init__(self, failure: type[Exception]) -> None:
+        super().__init__()
+        self._failure = failure
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.calls.append("set")
+        raise self._failure
+
+
+@pytest.mark.parametrize(("size", "tries"), [(500, 1), (5000, 2)])
+async def test_an_unknown_keychain_that_takes_nothing_is_asked_for_parts_only_where_they_are_smaller(
+    size: int, tries: int
+) -> None:
+    backend = FullKeyring(PasswordSetError)
+    with pytest.raises(StorageError, match="PasswordSetError"):
+        await KeychainStorage(backend=backend).save(KEY, "x" * size)
+    assert backend.calls.count("set") == tries
+
+
+async def test_a_keychain_that_is_locked_is_not_asked_again_for_parts() -> None:
+    backend = FullKeyring(KeyringLocked)
+    with pytest.raises(StorageLocked):
+        await KeychainStorage(backend=backend).save(KEY, "x" * 5000)
+    assert backend.calls.count("set") == 1
+
+
+def test_a_backend_that_saves_in_a_way_of_its_own_is_trusted_with_nothing() -> None:
+    class Configured(SecretService):
+        priority = 0.1
+
+    class Changed(SecretService):
+        priority = 0.1
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            super().set_password(service, username, password)  # type: ignore[no-untyped-call]
+
+    assert item_rules(Configured()).at_once  # type: ignore[no-untyped-call]
+    assert not item_rules(Changed()).at_once  # type: ignore[no-untyped-call]
+    assert item_rules(Changed()).tries_parts  # type: ignore[no-untyped-call]
+
+
 async def test_a_failed_write_leaves_the_old_value() -> None:
     backend = MemoryKeyring()
     storage = KeychainStorage(backend=backend)
@@ -206,9 +276,13 @@ async def test_a_reader_never_gets_an_answer_that_is_older_than_its_question() -
 
         tasks.start_soon(read)
         await anyio.lowlevel.checkpoint()
+        calls = len(backend.calls)
         backend.answers.set()
     await anyio.to_thread.run_sync(first.join)
-    assert backend.calls == ["get", "get"]
+    assert calls == 1
+    of_both = len(backend.calls)
+    await storage.load(KEY)
+    assert of_both == 2 * (len(backend.calls) - of_both)
 
 
 @pytest.mark.parametrize("backend", [keyring.backends.fail.Keyring, keyring.backends.null.Keyring])

@@ -6,7 +6,6 @@ Field notes: two processes refresh the same rotating token, and the loser wipes 
 from __future__ import annotations
 
 import os
-import signal
 import stat
 import subprocess
 import sys
@@ -74,14 +73,13 @@ async def test_another_process_that_holds_it_is_waited_for(tmp_path: Path) -> No
             pass
 
 
-@posix
 async def test_a_holder_that_is_killed_frees_it(tmp_path: Path) -> None:
     path = tmp_path / "one.lock"
     with holder(path) as process, anyio.fail_after(10):
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         async with FileLock(path):
             pass
-    assert process.returncode == -signal.SIGKILL
+    assert process.returncode != 0
 
 
 def test_contending_processes_lose_no_update(tmp_path: Path) -> None:
@@ -147,11 +145,10 @@ async def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     assert not target.exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file can't be removed there")
 async def test_a_file_that_was_removed_while_it_was_held_does_not_make_two_holders_for_long(tmp_path: Path) -> None:
     """Nobody unlinks it but people: whoever comes next locks the file that is there."""
     path = tmp_path / "one.lock"
-    if sys.platform == "win32":
-        pytest.skip("an open file can't be removed there")
     async with FileLock(path):
         path.unlink()
         async with FileLock(path.with_name("two.lock")):
@@ -160,7 +157,6 @@ async def test_a_file_that_was_removed_while_it_was_held_does_not_make_two_holde
         pass
 
 
-@posix
 async def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageUnavailable, match="MCP_LOGIN_HOME"):
@@ -168,10 +164,10 @@ async def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> No
             pass
 
 
-@posix
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs")
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no FIFOs")
 async def test_a_fifo_in_its_place_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "one.lock", 0o600)
+    if sys.platform != "win32":
+        os.mkfifo(tmp_path / "one.lock", 0o600)
     with pytest.raises(StorageError, match="no regular file"):
         async with FileLock(tmp_path / "one.lock"):
             pass

@@ -68,6 +68,7 @@ def records(draw: st.DrawFn) -> Record:
         refresh_token=draw(st.none() | VISIBLE),
         expires_at=draw(st.none() | SECONDS),
         obtained_at=draw(SECONDS),
+        refused_at=draw(st.none() | SECONDS),
         granted_scopes=draw(SCOPES),
         requested_scopes=draw(SCOPES),
         revocation_endpoint=draw(st.none() | VISIBLE),

@@ -1,0 +1,66 @@
+"""Which refresh tokens of a login were used up, for processes that can't read the keychain just now.
+
+A keychain may be locked while several processes hold the same login in memory. Whoever refreshes then can't show the others
+the new tokens, and a token that rotates and is offered a second time ends the login (RFC 9700 section 4.14.2). So the SHA-256
+of each token that was used up is left beside the record's lock. A refresh token is long and random: its hash tells nobody more.
+
+It is a hint: a file that is missing or torn means that nothing is known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+from mcp_login.errors import StorageError
+
+from .paths import lock_path, state_path
+from .private_files import read_private, write_private
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .base import Storage
+
+__all__ = ["is_spent", "needs_notes", "note_spent"]
+
+#: How many of a login's tokens are remembered: a process that was silent for longer than that many refreshes is rare.
+_REMEMBERED = 64
+
+_HASH = re.compile("[0-9a-f]{64}")
+
+
+def needs_notes(storage: Storage) -> bool:
+    """Whether `storage` can be locked while its processes run: then a record can't always be read before a refresh."""
+    return bool(getattr(storage, "can_be_locked", False))
+
+
+def note_spent(key: str, token: str) -> None:
+    """Leave word that the refresh token `token` of the record `key` was used up. The caller holds the record's lock.
+
+    Raises `StorageError`.
+    """
+    known = [one for one in _read(key) if one != _digest(token)]
+    write_private(_path(key), "\n".join([*known, _digest(token)][-_REMEMBERED:]))
+
+
+def is_spent(key: str, token: str) -> bool:
+    """Whether it is known that the refresh token `token` of the record `key` was used up. Raises nothing."""
+    return _digest(token) in _read(key)
+
+
+def _path(key: str) -> Path:
+    return lock_path(state_path() / "locks", key, "spent")
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _read(key: str) -> list[str]:
+    try:
+        text = read_private(_path(key)) or ""
+    except StorageError:
+        return []
+    return [line for line in text.splitlines() if _HASH.fullmatch(line)]
