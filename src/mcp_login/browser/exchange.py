@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from .pages import CONTENT_SECURITY_POLICY, render_refusal
+from .look import headers
+from .pages import render_refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,18 +21,8 @@ MAX_HEAD = 16 * 1024
 #: What is read and thrown away after the answer, so that closing does not reset the connection under it.
 MAX_DISCARDED = 256 * 1024
 
-# With every answer: it holds no secret, and still nobody is to keep it, frame it, read it or learn where it came from.
-_HEADERS = (
-    ("Content-Type", "text/html; charset=utf-8"),
-    ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
-    ("Cache-Control", "no-store"),
-    ("Referrer-Policy", "no-referrer"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Connection", "close"),
-)
+# With every answer, also those that have no page.
+_HEADERS = (*headers().items(), ("Connection", "close"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +36,9 @@ class Answer:
     is_last: bool = False
 
 
-def refusal(status: HTTPStatus, *headers: tuple[str, str]) -> Answer:
-    """The answer to a request that is no authorization response."""
-    return Answer(status, render_refusal(status), headers)
+def refusal(status: HTTPStatus, *more: tuple[str, str]) -> Answer:
+    """The answer to a request that is no authorization response. `more`: header fields beside those of every answer."""
+    return Answer(status, render_refusal(status), more)
 
 
 async def read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:

@@ -138,7 +138,12 @@ class LoopbackListener:
         self._accept = accept
         try:
             for listening in self._sockets[len(self._servers) :]:
-                self._servers.append(await asyncio.start_server(self._connected, sock=listening, limit=MAX_HEAD))
+                # In two steps: cancelled within one, the server would be lost, and its socket closed while the loop watches it.
+                server = await asyncio.start_server(
+                    self._connected, sock=listening, limit=MAX_HEAD, start_serving=False
+                )
+                self._servers.append(server)
+                await server.start_serving()
             await self._decided.wait()
         finally:
             self._accept = None
@@ -148,7 +153,8 @@ class LoopbackListener:
     def finish(self, outcome: Outcome, detail: str | None = None) -> None:
         """Say how the login ended, so that the browser's last page says it: until then a redirected browser waits.
 
-        `detail` is shown on that page, cleaned and escaped. It must not be secret.
+        `detail` is shown on that page, cleaned and escaped. It must not be secret. After `Outcome.EXPIRED` a browser that
+        comes too late is told so for the `linger` of `open`, instead of finding nobody here.
         """
         self._outcome = outcome
         self._detail = detail
@@ -157,15 +163,18 @@ class LoopbackListener:
     async def aclose(self) -> None:
         """Close the listener. A browser that was redirected may still fetch its page, for the `linger` of `open`.
 
-        That wait goes on in the background of the loop; this call takes half a second of it at most.
+        That wait goes on in the background of the loop; this call takes half a second of it at most, and nothing of it
+        where the login has expired and perhaps nobody comes.
         """
         self._finished.set()
-        if not self._redirected or self._fetched.is_set():
+        is_expected = self._redirected or self._outcome is Outcome.EXPIRED
+        if not is_expected or self._fetched.is_set():
             await self.stop()
         elif self._lingerer is None:
             _lingering[self] = asyncio.get_running_loop()
             self._lingerer = asyncio.create_task(self._wait_for_browser(), name="mcp-login: last page of a login")
-            await asyncio.wait({self._lingerer}, timeout=min(GRACE, self._linger))
+            if self._redirected:
+                await asyncio.wait({self._lingerer}, timeout=GRACE)
 
     async def stop(self) -> None:
         """Close everything now, whoever is still waiting."""
@@ -182,10 +191,13 @@ class LoopbackListener:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _wait_for_browser(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._linger):
-                await self._fetched.wait()
-        await self.stop()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._linger):
+                    await self._fetched.wait()
+        finally:
+            # Also where the loop ends, and this with it: sockets are to be closed, not to be found by the collector.
+            await self.stop()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._connections) >= self._max_connections:
@@ -263,7 +275,8 @@ class LoopbackListener:
 
     async def _result(self) -> Answer:
         task = asyncio.current_task()
-        if self._outcome is Outcome.RECEIVED and task in self._connections:
+        # A refusal is decided, too, and still its page waits for the words that `finish` gives it.
+        if not self._finished.is_set() and task in self._connections:
             self._connections[task] = True
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience):

@@ -18,6 +18,7 @@ import webbrowser
 from typing import TYPE_CHECKING, TypeVar
 
 from mcp_login.protocol.uri import require_secure
+from mcp_login.surroundings import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,8 +62,10 @@ def open_browser(url: str, *, timeout: float = TIME_LIMIT, allow_http: bool = Fa
     Waits `timeout` seconds at most, so an event loop gives it to a thread. A browser that is still starting after that,
     or that runs in the foreground, counts as started. Raises `PolicyError` as `defuse` does.
     """
+    surroundings = stand_in()
+    launch = _launch if surroundings is None else surroundings.open_browser
     try:
-        return _in_daemon_thread(_launch, defuse(url, allow_http=allow_http)).result(timeout)
+        return _in_daemon_thread(launch, defuse(url, allow_http=allow_http)).result(timeout)
     except TimeoutError:
         return True
 
@@ -73,6 +76,9 @@ def browser_available() -> bool:
     Not over SSH (it would open on the other machine's screen) and not on a Linux without a display, unless BROWSER
     names one: editors with remote sessions set it. May wait up to 10 s for a desktop that doesn't answer.
     """
+    surroundings = stand_in()
+    if surroundings is not None:
+        return surroundings.person_present()
     if not os.environ.get("BROWSER") and not _has_screen():
         return False
     try:

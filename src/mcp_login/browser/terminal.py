@@ -7,8 +7,10 @@ import os
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from mcp_login.errors import printable
+from mcp_login.surroundings import stand_in
 
 from .opener import browser_available
 
@@ -36,19 +38,23 @@ def show_url(
     url: str,
     *,
     server: str | None = None,
+    issuer: str | None = None,
     scopes: Sequence[str] = (),
     seconds: float | None = None,
     browser: bool = False,
 ) -> None:
     """Write `url` to standard error for the person to open, if that is a terminal; else nothing.
 
-    `server` and `scopes` say what the login is for, `seconds` how long it may take. With `browser` one is about to open by
-    itself; without, the answer can be pasted.
+    `server` and `scopes` say what the login is for, `seconds` how long it may take. The host of `issuer`, the authorization
+    server, is named where it isn't the server's own. With `browser` one is about to open by itself; without, the answer can
+    be pasted.
     """
     stream = sys.stderr
     if not _is_terminal(stream):
         return
     what = "To log in" if server is None else f"To log in to {printable(server)}"
+    if issuer is not None and (host := _host(issuer)) != _host(server or ""):
+        what += f" at {printable(host)}"
     if scopes:
         what += f" (scopes: {printable(' '.join(scopes))})"
     way = (
@@ -79,6 +85,10 @@ def person_present(*, shown_elsewhere: bool = False) -> bool:
 
 def why_nobody_is_present(*, shown_elsewhere: bool = False) -> str | None:
     """Why no person can be assumed, as half a sentence; None where one can (`person_present`)."""
+    surroundings = stand_in()
+    if surroundings is not None:
+        there = shown_elsewhere or surroundings.person_present()
+        return None if there else "this is a test in which nobody is there to be asked"
     for name in _CI_VARIABLES:
         if os.environ.get(name, "").lower() not in ("", "0", "false", "no"):
             return f"the variable {name} is set, so nobody is there to be asked (interactive=True says otherwise)"
@@ -116,7 +126,13 @@ async def read_pasted_line(stream: TextIO | None = None) -> str | None:
             return line.strip()
 
 
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
 def _is_terminal(stream: TextIO | None) -> bool:
+    if stand_in() is not None:
+        return False  # a test's own person is asked, and not whoever runs it
     # Closed streams raise, and there may be none at all (pythonw).
     try:
         return stream is not None and stream.isatty()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import time
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
@@ -18,13 +18,18 @@ from mcp_login.errors import (
     LoginTimeout,
     RedirectPortTaken,
     TokenErrorResponse,
+    TransportError,
 )
-from mcp_login.portal import protect
+from mcp_login.network.retry import Retries
+from mcp_login.portal import awaiting_answer, protect
 from mcp_login.protocol.authorization import AuthorizationResponse, build_authorization_request
 from mcp_login.protocol.scope import select_scopes
 from mcp_login.protocol.token import TokenResponse, build_code_request, parse_token_response
 from mcp_login.storage.record import Record, binding_key, client_key
+from mcp_login.surroundings import LoginAbandoned
+from mcp_login.surroundings import clock as clock_of_surroundings
 
+from . import last_page
 from .client_registration import (
     ClientOptions,
     bind,
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from mcp_login.network.http import HttpClient
+    from mcp_login.protocol.authorization import AuthorizationRequest
     from mcp_login.protocol.client import ClientInformation
     from mcp_login.storage.base import Storage
 
@@ -71,7 +77,7 @@ class AuthorizationCodeGrant:
     #: Extra parameters of the authorization request, such as `audience` or `prompt`.
     authorize_params: Mapping[str, str] = field(default_factory=dict)
     consent: Consent = field(default_factory=Consent)
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = field(default_factory=clock_of_surroundings)
 
     name: ClassVar[str] = "authorization_code"
     needs_person: ClassVar[bool] = True
@@ -155,7 +161,7 @@ class AuthorizationCodeGrant:
             outcome = Outcome.FAILED
             order.asking()
             try:
-                response = await self.consent.ask(request, listener, order.discovery.server_url)
+                response = await self._ask(request, listener, order.discovery.server_url)
                 record = await protect(self._redeem(order, http, client, response, scopes, save))
                 outcome = Outcome.DONE
             except AuthorizationErrorResponse as error:
@@ -165,15 +171,34 @@ class AuthorizationCodeGrant:
             except TokenErrorResponse as error:
                 await self._consider(error, storage, client, reused=reused)
                 raise
-            except LoginTimeout:
+            except LoginTimeout as error:
                 outcome = Outcome.EXPIRED
-                if reused:
-                    # A server that has forgotten the client shows the person an error page and never comes back.
-                    await forget_client(storage, client)
-                raise
+                if not reused:
+                    raise
+                # A server that has forgotten the client shows the person an error page and never comes back.
+                await forget_client(storage, client)
+                raise LoginTimeout(
+                    f"{error} The next login registers this client anew, in case the server has forgotten it.",
+                    seconds=error.seconds,
+                ) from None
             finally:
-                listener.finish(outcome)
+                failure = None if outcome is Outcome.DONE else sys.exception()
+                if isinstance(failure, _OtherRegistrationNeeded):
+                    outcome = Outcome.AGAIN
+                told = last_page.detail(failure, self.client.client_name, order.discovery.server_url)
+                listener.finish(outcome, told)
             return record
+
+    async def _ask(
+        self, request: AuthorizationRequest, listener: LoopbackListener, server_url: str
+    ) -> AuthorizationResponse:
+        try:
+            return await self.consent.ask(request, listener, server_url)
+        except LoginAbandoned as end:
+            # In a test the browser says so; else it takes the whole time limit to find out.
+            raise LoginTimeout(
+                f"Nobody finished the login at {request.issuer}, and nobody will: {end}.", seconds=self.consent.timeout
+            ) from None
 
     @contextlib.asynccontextmanager
     async def _registered(
@@ -238,16 +263,29 @@ class AuthorizationCodeGrant:
         server = order.discovery.server
         assert server.token_endpoint is not None  # noqa: S101 - _login saw it
         request = build_code_request(server.token_endpoint, client, response, resource=order.resource)
-        answer = parse_token_response(await http.send(request, floor=order.discovery.floor), secrets=request.secrets)
-        record = self._record(order, client, answer, scopes)
+        retries = Retries(asyncio.get_running_loop().time)
+        while True:
+            # A life counts from the request: a slow answer was made some time before it came.
+            sent_at = self.clock()
+            try:
+                with awaiting_answer():
+                    said = await http.send(request, floor=order.discovery.floor)
+                answer = parse_token_response(said, secrets=request.secrets, now=sent_at)
+                break
+            except TransportError as error:
+                # RFC 6749 section 4.1.2: a code that comes back ends what it gave. It is good as long as nobody saw it.
+                pause = None if error.may_have_acted else retries.pause(error)
+                if pause is None:
+                    raise
+            await asyncio.sleep(pause)
+        record = self._record(order, client, answer, scopes, sent_at)
         await save(record)
         return record
 
     def _record(
-        self, order: Order, client: ClientInformation, answer: TokenResponse, scopes: tuple[str, ...]
+        self, order: Order, client: ClientInformation, answer: TokenResponse, scopes: tuple[str, ...], sent_at: float
     ) -> Record:
         discovery = order.discovery
-        now = self.clock()
         return Record(
             server_url=discovery.server_url,
             account=order.account,
@@ -258,8 +296,8 @@ class AuthorizationCodeGrant:
             revocation_endpoint=discovery.server.revocation_endpoint,
             access_token=answer.access_token,
             refresh_token=answer.refresh_token,
-            expires_at=None if answer.expires_in is None else now + answer.expires_in,
-            obtained_at=now,
+            expires_at=None if answer.expires_in is None else sent_at + answer.expires_in,
+            obtained_at=sent_at,
             # RFC 6749 section 5.1: a scope that is left out is the one that was asked for.
             granted_scopes=scopes if answer.scopes is None else answer.scopes,
             requested_scopes=scopes,

@@ -21,6 +21,8 @@ from mcp_login.protocol.authorization import (
     validate_authorization_response,
 )
 
+from .authorization_url import AuthorizationUrl
+
 if TYPE_CHECKING:
     from mcp_login.browser.listener import LoopbackListener
 
@@ -30,10 +32,10 @@ _log = logging.getLogger("mcp_login")
 
 T = TypeVar("T")
 
-#: Told the URL to open. A plain function runs in a thread of its own, an asynchronous one on the library's asyncio loop. What
-#: it answers: True, it opened a browser; False, there is to be none, so that the answer may be pasted on the terminal; None,
-#: the library opens one.
-OnAuthorizationUrl = Callable[[str], object]
+#: Told the URL to open, and what it is for. A plain function runs in a thread of its own, an asynchronous one on the library's
+#: asyncio loop. What it answers: True, it opened a browser; False, there is to be none, so that the answer may be pasted on the
+#: terminal; None, the library opens one.
+OnAuthorizationUrl = Callable[[AuthorizationUrl], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,27 +110,41 @@ class Consent:
 
     async def _show(self, request: AuthorizationRequest, server_url: str) -> bool:
         """Bring the URL before the person; False where only a terminal is left, to which the answer can be pasted back."""
-        url = request.url
+        url = AuthorizationUrl(
+            request.url,
+            server_url=server_url,
+            issuer=request.issuer,
+            resource=request.resource,
+            scopes=request.scopes,
+            redirect_uri=request.redirect_uri,
+            seconds=self.timeout,
+        )
         if self.on_authorization_url is not None:
             answer = await self._tell(self.on_authorization_url, url)
             if isinstance(answer, bool):
                 return answer
         there_is_one = await asyncio.to_thread(browser_available)
         if there_is_one:
-            self._write(request, server_url, browser=True)
-            if await asyncio.to_thread(open_browser, url, allow_http=self.allow_http):
+            self._write(url, browser=True)
+            if await asyncio.to_thread(open_browser, str(url), allow_http=self.allow_http):
                 return True
         if self.on_authorization_url is None and not terminal_present():
             raise self._no_way(server_url)
-        self._write(request, server_url, browser=False)
+        self._write(url, browser=False)
         return False
 
-    def _write(self, request: AuthorizationRequest, server_url: str, *, browser: bool) -> None:
+    def _write(self, url: AuthorizationUrl, *, browser: bool) -> None:
         if self.on_authorization_url is None:
-            server = server_url.partition("?")[0]
-            show_url(request.url, server=server, scopes=request.scopes, seconds=self.timeout, browser=browser)
+            show_url(
+                url,
+                server=url.server_url.partition("?")[0],
+                issuer=url.issuer,
+                scopes=url.scopes,
+                seconds=url.seconds,
+                browser=browser,
+            )
 
-    async def _tell(self, callback: OnAuthorizationUrl, url: str) -> object:
+    async def _tell(self, callback: OnAuthorizationUrl, url: AuthorizationUrl) -> object:
         # Not on this loop: every other login and refresh of the process runs there, and so does the listener.
         if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
             answer = callback(url)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from html import escape
 from string import Template
@@ -11,57 +9,54 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
+from mcp_login.browser.look import headers, page
+
 from .clients import is_loopback
 
 __all__ = ["consent_page", "error_page"]
 
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1c2430;--soft:#566073;--page:#f3f5f9;--card:#fff;--line:#d9dee8;
---accent:#1f5fd6;--on:#fff}
-@media(prefers-color-scheme:dark){:root{--ink:#e8ecf4;--soft:#a5afc2;--page:#12161e;--card:#1b212c;--line:#323b4b;
---accent:#8ab4ff;--on:#0d1524}}
-*{box-sizing:border-box}
-body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1rem;
-background:var(--page);color:var(--ink);font:1rem/1.5 system-ui,sans-serif}
-main{width:100%;max-width:30rem;padding:2rem;background:var(--card);
-border:1px solid var(--line);border-radius:1rem;overflow-wrap:anywhere}
-h1{margin:0 0 .75rem;font-size:1.35rem;line-height:1.3}
-p{margin:.75rem 0}
-dl{margin:1.25rem 0;padding:1rem 0;border-block:1px solid var(--line)}
-dt{color:var(--soft);font-size:.875rem}
-dd{margin:0 0 .75rem}
-dd:last-child{margin:0}
-code{font-family:ui-monospace,monospace;font-size:.925em}
-ul{margin:0;padding-left:1.2rem}
-.note{color:var(--soft);font-size:.875rem}
-form{display:flex;flex-wrap:wrap;gap:.75rem;margin-top:1.5rem}
-button{flex:1 1 8rem;padding:.7rem 1rem;border-radius:.6rem;border:1px solid var(--line);
-background:transparent;color:inherit;font:inherit;font-weight:600;cursor:pointer}
-button[value=approve]{background:var(--accent);border-color:var(--accent);color:var(--on)}
-button:focus-visible{outline:3px solid var(--accent);outline-offset:3px}
+main { padding: 2rem 2.25rem; }
+svg { width: 3.25rem; height: 3.25rem; margin-bottom: 1rem; }
+dl { margin: 1.25rem 0 0; border: 1px solid var(--edge); border-radius: .75rem; text-align: start; background: var(--field); }
+dl > div { padding: .5rem 1rem .625rem; }
+dl > div + div { border-top: 1px solid var(--edge); }
+dt { color: var(--soft); font-size: .8125rem; }
+dd { margin: 0; }
+ul { margin: 0; padding: 0; list-style: none; }
+form { display: flex; flex-wrap: wrap; gap: .75rem; margin-top: 1.5rem; }
+button {
+  flex: 1 1 8rem; padding: .6875rem 1rem; border: 1px solid var(--soft); border-radius: .75rem; cursor: pointer;
+  background: transparent; color: var(--text); font: inherit; font-weight: 650;
+}
+button[value=approve] { background: var(--button); border-color: var(--button); color: var(--on-button); }
+button:hover { box-shadow: 0 0 0 4px var(--badge); }
+button:focus-visible { outline: 3px solid var(--tone); outline-offset: 3px; }
+.test {
+  display: inline-block; padding: .125rem .75rem; border: 1px dashed var(--soft); border-radius: 1rem; font-size: .8125rem;
+}
+.note { font-size: .875rem; }
+@media (max-width: 26rem) { main { padding: 1.75rem 1.25rem 1.5rem; } }
 """
 
-_PAGE = Template(
-    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    "<title>$title</title>\n<style>$style</style>\n</head>\n"
-    "<body>\n<main>\n<h1>$title</h1>\n$content\n</main>\n</body>\n</html>\n"
-)
+_FOOTER = "The embedded server of mcp-login: for tests and demonstrations, on this computer only"
 
 _CONSENT = Template(
     "<p><strong>$client</strong> asks for access to this MCP server in your name.</p>\n"
-    "<dl>\n<dt>Server</dt>\n<dd><code>$resource</code></dd>\n"
-    "<dt>Permissions</dt>\n<dd>$scopes</dd>\n"
-    "<dt>You will be sent back to</dt>\n<dd><code>$host</code></dd>\n</dl>\n"
+    "<dl>\n<div><dt>MCP server</dt><dd><code>$resource</code></dd></div>\n"
+    "<div><dt>Permissions</dt><dd>$scopes</dd></div>\n"
+    "<div><dt>You will be sent back to</dt><dd><code>$host</code></dd></div>\n</dl>\n"
     "$warning"
     '<form method="post" action="$action">\n<input type="hidden" name="transaction" value="$transaction">\n'
     '<button name="decision" value="approve">Approve</button>\n<button name="decision" value="deny">Deny</button>\n</form>'
 )
 
 _WARNING = (
-    '<p class="note">This is a program on your own computer. Any program here can ask like this: '
+    '<p class="note">That is a program on this computer. Any program here can ask like this: '
     "approve only if you have just started it yourself.</p>\n"
 )
+
+_TEST = '<p class="test">Test server: nothing here is real</p>\n'
 
 _HOST_SOURCE = re.compile(r"https?://[A-Za-z0-9.\-]+(:[0-9]+)?")
 
@@ -90,7 +85,7 @@ def consent_page(
     # Browsers apply form-action to the redirect that answers the form, too. An IPv6 address can't be written there.
     source = f"{parts.scheme}://{parts.netloc}"
     target = source if _HOST_SOURCE.fullmatch(source) else f"{parts.scheme}:"
-    return _page("Allow access?", content, 200, f"'self' {target}")
+    return _page("ask", "Allow access?", content, 200, f"'self' {target}")
 
 
 def error_page(problem: str) -> Response:
@@ -100,20 +95,9 @@ def error_page(problem: str) -> Response:
         '<p class="note">The program that sent you here made a mistake, or its registration is gone. '
         "Close this window and try again from there.</p>"
     )
-    return _page("This login can't go on", content, 400, "'none'")
+    return _page("bad", "This login can’t go on", content, 400, "'none'")
 
 
-def _page(title: str, content: str, status: int, form_action: str) -> Response:
-    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; form-action {form_action}; "
-        "frame-ancestors 'none'; base-uri 'none'"
-    )
-    headers = {
-        "Content-Security-Policy": policy,
-        "Cache-Control": "no-store",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
-    text = _PAGE.substitute(title=escape(title), style=_STYLE, content=content)
-    return Response(text, status, headers, media_type="text/html")
+def _page(tone: str, title: str, content: str, status: int, form_action: str) -> Response:
+    text = page(tone=tone, title=title, content=_TEST + content, footer=_FOOTER, style=_STYLE)
+    return Response(text, status, headers(style=_STYLE, form_action=form_action))

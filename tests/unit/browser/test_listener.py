@@ -189,9 +189,11 @@ async def test_what_the_caller_raises_ends_the_wait_and_is_raised() -> None:
         raise InvalidResponse("two codes", url="https://as.example.com")
 
     async with login(refuse) as waiting:
-        answer = await waiting.browse("/callback?" + GOOD)
+        browsing = asyncio.create_task(waiting.browse("/callback?" + GOOD))
         with pytest.raises(InvalidResponse, match="two codes"):
             await asyncio.wait_for(waiting.received, 5)
+        waiting.listener.finish(Outcome.FAILED)
+        answer = await browsing
         assert title(answer) == "The login didn’t work"
         assert b"two codes" not in answer
 
@@ -266,8 +268,18 @@ async def test_the_last_page_does_not_wait_for_ever() -> None:
         assert title(await waiting.browse("/callback?" + GOOD)) == "Almost there"
 
 
-async def test_a_refusal_is_shown_at_once() -> None:
+async def test_a_refusal_is_shown_with_what_was_said() -> None:
     async with login(lambda _: Outcome.DENIED) as waiting:
+        browsing = asyncio.create_task(waiting.browse("/callback?error=access_denied&state=right"))
+        await asyncio.wait_for(waiting.received, 5)
+        waiting.listener.finish(Outcome.DENIED, "as.example.com: the person said no")
+        page = await browsing
+        assert title(page) == "Login declined"
+        assert b"as.example.com: the person said no" in page
+
+
+async def test_a_refusal_of_which_nothing_more_is_said_is_shown_after_a_while() -> None:
+    async with login(lambda _: Outcome.DENIED, patience=0.01) as waiting:
         assert title(await waiting.browse("/callback?error=access_denied&state=right")) == "Login declined"
         await asyncio.wait_for(waiting.received, 5)
 
@@ -607,6 +619,51 @@ async def test_closing_without_a_result_shows_a_waiting_browser_something() -> N
         await waiting.received
         await waiting.listener.aclose()
         assert title(await browsing) == "Almost there"
+
+
+async def test_a_browser_that_comes_after_the_time_limit_is_told_so() -> None:
+    async with login() as waiting:
+        await waiting.request("/callback?state=wrong")
+        waiting.received.cancel()
+        waiting.listener.finish(Outcome.EXPIRED)
+        await waiting.listener.aclose()
+        assert title(await waiting.browse("/callback?" + GOOD)) == "This login has expired"
+        assert waiting.queries == ["state=wrong"]
+
+
+async def test_after_the_time_limit_the_port_is_given_back_though_nobody_comes() -> None:
+    async with login(linger=0.05) as waiting:
+        reader, writer = await waiting.connect()
+        await waiting.request("/callback?state=wrong")
+        waiting.received.cancel()
+        waiting.listener.finish(Outcome.EXPIRED)
+        await waiting.listener.aclose()
+        # Its end is that of this connection, too.
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert not await is_open(waiting.listener.port)
+        writer.close()
+
+
+async def test_closing_after_the_time_limit_waits_for_nobody() -> None:
+    async with login(linger=60) as waiting:
+        await waiting.request("/callback?state=wrong")
+        waiting.received.cancel()
+        waiting.listener.finish(Outcome.EXPIRED)
+        closing = asyncio.create_task(waiting.listener.aclose())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert closing.done()
+
+
+async def test_a_loop_that_ends_closes_what_still_waits_for_a_browser() -> None:
+    async with login(linger=60) as waiting:
+        await waiting.request("/callback?" + GOOD)
+        waiting.listener.finish(Outcome.DONE)
+        await waiting.listener.aclose()
+        [lingering] = [task for task in asyncio.all_tasks() if "last page" in task.get_name()]
+        lingering.cancel()
+        await asyncio.wait({lingering})
+        assert not await is_open(waiting.listener.port)
 
 
 async def test_a_new_login_gets_the_port_of_one_that_waits_for_its_browser() -> None:

@@ -12,17 +12,38 @@ import hashlib
 import re
 from html.parser import HTMLParser
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_login.browser.pages import CONTENT_SECURITY_POLICY, Outcome, render, render_refusal
+from mcp_login.browser.look import headers
+from mcp_login.browser.pages import Outcome, render, render_refusal
+from mcp_login.testing.consent import consent_page, error_page
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
 
 PAGES = [
     *(render(outcome) for outcome in Outcome),
     *map(render_refusal, (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST)),
 ]
+
+
+def question(**given: str) -> Response:
+    """The embedded server's consent page."""
+    usual = {
+        "client_name": "Client",
+        "resource": "https://mcp.example.com/mcp",
+        "redirect_uri": "http://127.0.0.1:4000/callback",
+        "action": "/consent",
+        "transaction": "transaction",
+    }
+    return consent_page(**{**usual, **given}, scopes=("mcp",))
+
+
+SERVERS_PAGES = [question(), error_page("The client is unknown.")]
 
 
 class Outline(HTMLParser):
@@ -47,34 +68,78 @@ class Outline(HTMLParser):
         self.text[self._within] = self.text.get(self._within, "") + data
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_names_its_language_title_and_main_part(page: bytes) -> None:
-    outline = Outline(page)
+def whole(page: bytes | Response) -> bytes:
+    return page if isinstance(page, bytes) else bytes(page.body)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *SERVERS_PAGES])
+def test_a_page_names_its_language_title_and_main_part(page: bytes | Response) -> None:
+    outline = Outline(whole(page))
     assert outline.attributes["html", "lang"] == "en"
     assert outline.text["title"].strip() == outline.text["h1"].strip()
     assert outline.tags.count("h1") == outline.tags.count("main") == 1
     assert outline.attributes["svg", "aria-hidden"] == "true"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_has_no_script_and_loads_nothing(page: bytes) -> None:
-    outline = Outline(page)
-    assert not {"script", "link", "img", "iframe", "form", "a", "object"} & set(outline.tags)
-    assert not {"src", "href", "style", "action", "http-equiv"} & {name for _, name in outline.attributes}
+@pytest.mark.parametrize("page", [*PAGES, *SERVERS_PAGES])
+def test_a_page_has_no_script_and_loads_nothing(page: bytes | Response) -> None:
+    text = whole(page)
+    outline = Outline(text)
+    assert not {"script", "img", "iframe", "a", "object"} & set(outline.tags)
+    assert not {"src", "style", "http-equiv"} & {name for _, name in outline.attributes}
     assert not [name for _, name in outline.attributes if name.startswith("on")]
-    assert b"url(" not in page
-    assert b"@import" not in page
+    # The icon is in the page itself, so that no browser asks for one.
+    assert outline.tags.count("link") == 1
+    assert outline.attributes["link", "rel"] == "icon"
+    assert (outline.attributes["link", "href"] or "").startswith("data:image/svg+xml,")
+    assert b"url(" not in text
+    assert b"@import" not in text
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_policy_allows_the_style_of_a_page_by_its_hash_and_nothing_else(page: bytes) -> None:
-    style = re.search(rb"<style>(.*?)</style>", page, re.DOTALL)
+def test_a_page_of_the_listener_has_no_form(page: bytes) -> None:
+    assert "form" not in Outline(page).tags
+    assert "form-action 'none'" in headers()["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *SERVERS_PAGES])
+def test_the_policy_allows_the_style_of_a_page_by_its_hash_and_nothing_else(page: bytes | Response) -> None:
+    style = re.search(rb"<style>(.*?)</style>", whole(page), re.DOTALL)
     assert style is not None
     digest = base64.b64encode(hashlib.sha256(style[1]).digest()).decode()
-    assert f"style-src 'sha256-{digest}'" in CONTENT_SECURITY_POLICY
-    assert "default-src 'none'" in CONTENT_SECURITY_POLICY
-    assert "frame-ancestors 'none'" in CONTENT_SECURITY_POLICY
-    assert "unsafe" not in CONTENT_SECURITY_POLICY
+    policy = (headers() if isinstance(page, bytes) else page.headers)["Content-Security-Policy"]
+    allowed = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert allowed.pop("form-action").split()[0] in ("'none'", "'self'")
+    assert allowed == {
+        "default-src": "'none'",
+        "style-src": f"'sha256-{digest}'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "frame-ancestors": "'none'",
+    }
+
+
+@pytest.mark.parametrize("page", SERVERS_PAGES)
+def test_the_servers_pages_are_kept_and_framed_by_nobody(page: Response) -> None:
+    assert page.headers["Cache-Control"] == "no-store"
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert page.headers["X-Frame-Options"] == "DENY"
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_form_of_the_question_leads_to_the_server_and_on_to_the_redirect_uri_only() -> None:
+    policy = question().headers["Content-Security-Policy"]
+    assert "form-action 'self' http://127.0.0.1:4000;" in policy
+
+
+@pytest.mark.parametrize("name", ["client_name", "resource", "transaction", "action"])
+def test_a_strangers_words_in_the_question_are_shown_as_text(name: str) -> None:
+    page = question(**{name: "\"><script>alert('x')</script> ${style}"})
+    assert "script" not in Outline(whole(page)).tags
+
+
+def test_the_question_says_that_nothing_behind_it_is_real() -> None:
+    assert "Test server" in Outline(whole(question())).text["test"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
-if sys.platform == "win32":
+if os.name == "nt":
     pytest.skip("pseudo-terminals are POSIX's", allow_module_level=True)
 
 import pty
@@ -27,6 +27,8 @@ import select
 import subprocess
 import termios
 import tty
+
+assert sys.platform != "win32"  # so reads mypy
 
 pytestmark = pytest.mark.anyio
 
@@ -214,6 +216,22 @@ def test_the_person_is_told_what_for_how_long_and_that_they_can_paste(
     assert "To log in to https://mcp.example.com (scopes: read write), open this address" in shown
     assert "paste its whole address here" in shown
     assert "5 minutes" in shown
+
+
+@pytest.mark.parametrize(
+    ("issuer", "told"),
+    [
+        ("https://auth.example.net/tenant", "To log in to https://mcp.example.com/mcp at auth.example.net, open"),
+        ("https://MCP.example.com:8443/", "To log in to https://mcp.example.com/mcp, open"),
+        ("https://auth.\x1b\u202eexample.net", "To log in to https://mcp.example.com/mcp at auth.example.net, open"),
+    ],
+)
+def test_the_authorization_server_is_named_where_its_host_is_not_the_server_s(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, issuer: str, told: str
+) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal.output)
+    show_url("https://auth.example.net/authorize", server="https://mcp.example.com/mcp", issuer=issuer)
+    assert told in terminal.shown()
 
 
 def test_where_a_browser_opens_nobody_is_told_to_paste(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
