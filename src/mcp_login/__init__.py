@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         TokenErrorResponse,
         TransportError,
     )
+    from .grants.authorization_url import AuthorizationUrl
     from .session import StorageWarning
     from .storage.base import Storage
     from .storage.file import FileStorage
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AuthError",
     "AuthorizationErrorResponse",
+    "AuthorizationUrl",
     "Credentials",
     "ErrorResponse",
     "FileStorage",
@@ -73,6 +75,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AuthorizationUrl": "grants.authorization_url",
     "Credentials": "credentials",
     "FileStorage": "storage.file",
     "IndexEntry": "storage.index",

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .errors import AuthError, LoginRequired
-from .flight import Demand, Flight, Renewed
+from .flight import Demand, Flight, Renewed, unnamed_scopes
 
 if TYPE_CHECKING:
     from .protocol.challenge import Challenge
@@ -23,6 +23,9 @@ ATTEMPTS = 3
 
 #: The status codes that may say something of the token (RFC 6750 section 3.1).
 REFUSALS = frozenset({401, 403})
+
+#: Client errors that say nothing of the token, as 5xx doesn't: the request may not have been looked at.
+_SILENT = frozenset({408, 429})
 
 #: How long a request whose token is still good waits for an early refresh, in seconds.
 EARLY_PATIENCE = 5.0
@@ -85,6 +88,8 @@ class Attempt:
     def take(self, outcome: Renewed | AuthError | None) -> bool:
         """Use what was waited for; False where the response stands. Raises what went wrong."""
         if isinstance(outcome, Renewed):
+            if outcome.how == "nothing":
+                return False
             self._use(outcome)
             return True
         if isinstance(outcome, LoginRequired) and self._session.login_is_useless:
@@ -111,11 +116,11 @@ class Attempt:
             return None
         status = response.status_code
         if status not in REFUSALS:
-            if self._token is not None:
-                session.accepted()
+            if self._token is not None and not (status >= 500 or status in _SILENT):
+                session.accepted(self._token)
             return None
-        if status == 401 and "login" in self._how:
-            session.login_is_useless = True
+        if status == 401 and self._token is not None and ("login" in self._how or session.login_is_useless):
+            session.refused(self._token)
         if not self._inside or self._authorizations >= ATTEMPTS:
             return None
         from .protocol.challenge import bearer_challenge
@@ -139,20 +144,24 @@ class Attempt:
             challenge_url=challenge.resource_metadata if challenge else None,
             scopes=challenge.scopes if challenge else (),
             may_refresh="refreshed" not in self._how,
-            may_ask=not session.login_is_useless,
         )
 
     def _step_up(self, challenge: Challenge | None) -> Demand | None:
         """403 insufficient_scope: a login with more scopes, once for each set of them ("Step-Up Authorization Flow").
 
-        A server that always wants others gets a few, until it lets a request through.
+        Where the challenge names none (the MCP SDK's never does), they are those that the resource lists, once ("Scope
+        Selection Strategy"). A server that always wants others gets a few, until it lets a request through.
         """
         session = self._session
-        if challenge is None or challenge.error != "insufficient_scope" or not challenge.scopes:
+        if challenge is None or challenge.error != "insufficient_scope":
             return None
-        wanted = frozenset(challenge.scopes)
         record = session.peek()
-        if "login" in self._how and record is not None and wanted <= set(record.requested_scopes):
+        requested = frozenset() if record is None else frozenset(record.requested_scopes)
+        named = frozenset(challenge.scopes)
+        if not named and self._token is None:
+            return None
+        wanted = named or unnamed_scopes(requested)
+        if "login" in self._how and named <= requested:
             session.failed_scopes.add(wanted)
         if wanted in session.failed_scopes or session.step_ups >= ATTEMPTS:
             return None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from .flight import Flight, Renewed
+    from .grants.authorization_url import AuthorizationUrl
     from .grants.base import Grant
     from .storage.base import Storage
 
@@ -75,9 +76,10 @@ class OAuth(_Auth):
         storage: Where credentials are kept. None: what MCP_LOGIN_STORAGE says, else the OS keychain.
         account: A label that keeps several logins at one server apart.
         interactive: Whether a person may be asked. None: unless this is CI or there is nothing to show an address on.
-        on_authorization_url: Called with the address a person has to open: a plain function in a thread of its own, an
-            asynchronous one on the library's asyncio loop. If it answers True, it has opened a browser; if False, there
-            is to be none; else the library opens one. The default writes the address to stderr, if that is a terminal.
+        on_authorization_url: Called with the address a person has to open, a string that also says who asks for what (an
+            `AuthorizationUrl`): a plain function in a thread of its own, an asynchronous one on the library's asyncio loop.
+            If it answers True, it has opened a browser; if False, there is to be none; else the library opens one. The
+            default writes the address to stderr, if that is a terminal.
         resource: The resource indicator (RFC 8707), where it isn't the one of the server's metadata; None leaves it out.
         authorize_params: More parameters for the authorization request, such as `audience` or `prompt`.
         grant: Another way to obtain tokens than a person's login.
@@ -113,7 +115,7 @@ class OAuth(_Auth):
         storage: Storage | None = None,
         account: str | None = None,
         interactive: bool | None = None,
-        on_authorization_url: Callable[[str], object] | None = None,
+        on_authorization_url: Callable[[AuthorizationUrl], object] | None = None,
         resource: str | ServerResource | None = SERVER_RESOURCE,
         authorize_params: Mapping[str, str] | None = None,
         grant: Grant | None = None,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from .network.http import HttpClient
 
-__all__ = ["Discovery", "discover", "find_challenge", "named_issuers"]
+__all__ = ["Discovery", "discover", "find_challenge", "listed_scopes", "named_issuers"]
 
 _log = logging.getLogger("mcp_login")
 
@@ -121,10 +121,25 @@ async def named_issuers(http: HttpClient, server_url: str, challenge_url: str | 
 
     Raises as `discover` does.
     """
+    resource = await _named_metadata(http, server_url, challenge_url)
+    return () if resource is None else resource.authorization_servers
+
+
+async def listed_scopes(http: HttpClient, server_url: str, challenge_url: str | None) -> tuple[str, ...]:
+    """The `scopes_supported` of the resource metadata (RFC 9728 section 2); none where it is silent, or there is none.
+
+    Raises as `discover` does.
+    """
+    resource = await _named_metadata(http, server_url, challenge_url)
+    return () if resource is None else resource.scopes_supported or ()
+
+
+async def _named_metadata(
+    http: HttpClient, server_url: str, challenge_url: str | None
+) -> ProtectedResourceMetadata | None:
     if challenge_url is not None and not _same_origin(challenge_url, server_url):
         await find_challenge(http, server_url)
-    resource = await _resource_metadata(http, server_url, challenge_url)
-    return () if resource is None else resource.authorization_servers
+    return await _resource_metadata(http, server_url, challenge_url)
 
 
 async def find_challenge(http: HttpClient, server_url: str) -> tuple[int, Challenge | None]:

@@ -89,13 +89,23 @@ def _rebuild(kind: type[E], args: tuple[Any, ...], attributes: dict[str, Any]) -
 class TransportError(AuthError):
     """The network or a server failed in a way that may pass. Stored credentials were kept; try again.
 
-    `retry_after` is the wait that the server asked for, in seconds, or None.
+    `retry_after` is the wait that the server asked for, in seconds, or None; `url` is what was asked, if it is known.
+    `may_have_acted`: False where the request certainly had no effect, because it never reached the server or the server said
+    so; True where that can't be known.
     """
 
-    def __init__(self, message: str, *, url: str | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        url: str | None = None,
+        retry_after: float | None = None,
+        may_have_acted: bool = True,
+    ) -> None:
         super().__init__(message)
         self.url = url
         self.retry_after = retry_after
+        self.may_have_acted = may_have_acted
 
 
 class InvalidResponse(AuthError):
@@ -109,7 +119,10 @@ class InvalidResponse(AuthError):
 
 
 class IssuerMismatch(InvalidResponse):
-    """An issuer is not, character for character, the one that was expected (RFC 8414 section 3.3, RFC 9207 section 2.4)."""
+    """An issuer is not, character for character, the one that was expected (RFC 8414 section 3.3, RFC 9207 section 2.4).
+
+    `expected` and `received` are the two; None: none was received.
+    """
 
     def __init__(self, *, expected: str, received: str | None, url: str, reason: str | None = None) -> None:
         self.expected: str = printable(expected)
@@ -119,9 +132,13 @@ class IssuerMismatch(InvalidResponse):
 
 
 class ErrorResponse(AuthError):
-    """A peer answered with an OAuth error. The attributes are the fields of the answer, cleaned for display."""
+    """A peer answered with an OAuth error.
 
-    action = "The server refused the request"
+    `error`, `error_description` and `error_uri` are the fields of the answer, cleaned for display; `status_code` and `url`
+    are the answer's; `hint` is what to do, where this library knows more than the answer says.
+    """
+
+    action: str = "The server refused the request"
     #: What to do where nothing better is known.
     advice = "Try again later, or ask the server's operator"
 
@@ -134,7 +151,10 @@ class ErrorResponse(AuthError):
         status_code: int | None = None,
         url: str | None = None,
         hint: str | None = None,
+        action: str | None = None,
     ) -> None:
+        if action is not None:
+            self.action = action
         self.error: str = printable(error, 100)
         self.error_description: str | None = None if error_description is None else printable(error_description)
         self.error_uri: str | None = None if error_uri is None else printable(error_uri)
@@ -157,13 +177,12 @@ class AuthorizationErrorResponse(ErrorResponse):
 
 
 class TokenErrorResponse(ErrorResponse):
-    """The token endpoint answered with an error (RFC 6749 section 5.2).
+    """The token endpoint answered with an error (RFC 6749 section 5.2), or the revocation endpoint (RFC 7009 section 2.2.1).
 
     `ends_session` says whether the refresh token or code that was sent is definitely dead (`invalid_grant` or a provider's
     named equivalent); any other error leaves it alive.
     """
 
-    action = "The token endpoint refused the request"
     advice = "Log in anew (force=True); if it stays, ask the server's operator"
 
     def __init__(
@@ -175,6 +194,7 @@ class TokenErrorResponse(ErrorResponse):
         status_code: int | None = None,
         url: str | None = None,
         hint: str | None = None,
+        endpoint: str = "token endpoint",
         ends_session: bool = False,
     ) -> None:
         super().__init__(
@@ -184,6 +204,7 @@ class TokenErrorResponse(ErrorResponse):
             status_code=status_code,
             url=url,
             hint=hint,
+            action=f"The {endpoint} refused the request",
         )
         self.ends_session = ends_session
 
@@ -200,7 +221,7 @@ class PolicyError(AuthError):
 
 
 class LoginRequired(AuthError):
-    """A person has to log in, and this call was not allowed to ask one."""
+    """A person has to log in, and this call was not allowed to ask one. `resource` and `scopes` say for what."""
 
     def __init__(self, message: str, *, resource: str, scopes: Iterable[str] = ()) -> None:
         super().__init__(message)
@@ -221,7 +242,7 @@ class LoginTimeout(AuthError):
 
 
 class RegistrationRequired(AuthError):
-    """The authorization server offers no way to register: a client id from its operator is needed."""
+    """The authorization server `issuer` offers no way to register: a client id from its operator is needed."""
 
     def __init__(self, message: str, *, issuer: str) -> None:
         super().__init__(message)
@@ -229,7 +250,7 @@ class RegistrationRequired(AuthError):
 
 
 class RedirectPortTaken(AuthError):
-    """The port of the redirect URI is in use by another program."""
+    """The port of the redirect URI, `port`, is in use by another program."""
 
     def __init__(self, message: str, *, port: int) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Work on a login: what is wanted, who waits for it, and what came of it."""
+"""Work on a login: what is wanted, who waits for it, what came of it, and whether more of it would help."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import concurrent.futures
+    from collections.abc import Callable, Iterable
 
     from .storage.record import Record
 
-__all__ = ["EXPIRY_SKEW", "Demand", "Flight", "Renewed"]
+__all__ = ["REFUSAL_REST", "Demand", "Flight", "Prospects", "Renewed", "unnamed_scopes"]
 
-#: A token that has fewer seconds than this left is not sent any more: it would expire on the wire.
-EXPIRY_SKEW = 5.0
+#: For how long word of a login whose tokens are refused keeps other objects from asking a person again, in seconds.
+REFUSAL_REST = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,9 @@ class Demand:
     """Why the token at hand won't do, and what may be done about it."""
 
     #: `look`: whatever is stored, without waiting for anybody. `token`: one that is good for a while. `rejected`: another than
-    #: that one. `scopes`: one with these scopes. `login`: a new login in any case.
-    kind: Literal["look", "token", "rejected", "scopes", "login"]
+    #: that one. `scopes`: one with these scopes, or with those that the resource lists. `login`: a new login in any case.
+    #: `useless`, `useful`: word for other objects and processes of whether the login's tokens are refused.
+    kind: Literal["look", "token", "rejected", "scopes", "login", "useless", "useful"]
     #: The token that was refused; None: none was sent.
     rejected: str | None = field(default=None, repr=False)
     challenge_url: str | None = None
@@ -43,7 +45,13 @@ class Renewed(NamedTuple):
     """What came of a demand: a record, and how it was come by."""
 
     record: Record
-    how: Literal["adopted", "refreshed", "login"]
+    #: `nothing`: it is the record of before, and there is no way to a better one.
+    how: Literal["adopted", "refreshed", "login", "nothing"]
+
+
+def unnamed_scopes(requested: Iterable[str]) -> frozenset[str]:
+    """What stands in a set of scope sets for those that a server wants beyond `requested` without naming them."""
+    return frozenset(("", *requested))
 
 
 class Flight:
@@ -66,3 +74,48 @@ class Flight:
         from .portal import wait
 
         return await wait(self.future)
+
+
+class Prospects:
+    """Whether another login would help: not while the server refuses what the last one gave.
+
+    `clock` gives seconds since the epoch.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        #: When the server refused a token that was fresh from a login, in seconds since the epoch; None: it didn't.
+        self.useless_since: float | None = None
+        self._token = ""
+        #: Whether that is only known from what is stored.
+        self._hearsay = False
+        self._heeded: float | None = None
+
+    def refused(self, token: str) -> bool:
+        """The server refused `token`, which is fresh from a login or comes after one that was; whether that is news."""
+        self._token = token
+        if self.useless_since is not None:
+            return False
+        self.useless_since = self._heeded = self._clock()
+        self._hearsay = False
+        return True
+
+    def accepted(self, token: str) -> bool:
+        """The server let `token` through; whether that changes something."""
+        if self.useless_since is None:
+            return False
+        # The very token that it refused says little: some methods need none.
+        if token == self._token and 0 <= self._clock() - self.useless_since < REFUSAL_REST:
+            return False
+        self.useless_since = None
+        return True
+
+    def heed(self, record: Record) -> None:
+        """What another object or process has stored: its login was of no use, or is by now."""
+        at = record.refused_at
+        if at is None:
+            if self._hearsay:
+                self.useless_since, self._hearsay = None, False
+        elif at != self._heeded and 0 <= self._clock() - at < REFUSAL_REST:
+            self.useless_since = self._heeded = at
+            self._token, self._hearsay = record.access_token, True

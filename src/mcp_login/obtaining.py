@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Obtaining", "login_required", "opened_http"]
 
-#: How long after a login that failed requests don't ask again, in seconds.
+#: How long after a login that failed requests don't ask again, in seconds, unless a server named another time.
 FAILURE_REST = 30.0
+
+#: The longest such time that is heeded, in seconds.
+LONGEST_REST = 600.0
 
 #: How many logins requests may cause, and in how many seconds. Calls of `login` are not counted among them.
 BUDGET = 5
@@ -192,7 +195,7 @@ class _History:
         if past is None:
             return
         now = self._session.clock()
-        if past.failure is not None and 0 <= now - past.failed_at < FAILURE_REST:
+        if past.failure is not None and 0 <= now - past.failed_at < _rest_after(past.failure):
             raise past.failure.twin()
         if sum(0 <= now - asked < BUDGET_SECONDS for asked in past.asked) >= BUDGET:
             raise login_required(
@@ -221,6 +224,11 @@ class _History:
         past = self._all.get(self._key)
         if past is not None:
             past.failure = None
+
+
+def _rest_after(error: AuthError) -> float:
+    asked_for = error.retry_after if isinstance(error, TransportError) else None
+    return FAILURE_REST if asked_for is None else min(max(asked_for, 1.0), LONGEST_REST)
 
 
 @dataclasses.dataclass(slots=True)

@@ -10,22 +10,29 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import contextvars
+import logging
 import os
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import AuthError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
-__all__ = ["Portal", "portal", "protect", "wait", "wait_sync"]
+__all__ = ["Portal", "awaiting_answer", "portal", "protect", "wait", "wait_sync"]
 
 T = TypeVar("T")
 
 #: How long the exit of the process waits for a write that is under way, in seconds.
 EXIT_LIMIT = 0.5
+
+#: How long it waits for the answer to a code or refresh token that was sent, in seconds: as long as an exchange may take
+#: (`network.http.HttpClient`). Ctrl-C, or another one, ends the wait.
+ANSWER_LIMIT = 20.5
 
 
 class _DaemonThreads(concurrent.futures.ThreadPoolExecutor):
@@ -55,20 +62,10 @@ class Portal:
 
     def __init__(self) -> None:
         self.pid: int = os.getpid()
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(_DaemonThreads())
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mcp-login", daemon=True)
+        running: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
+        self._thread = threading.Thread(target=_run_loop, args=(running,), name="mcp-login", daemon=True)
         self._thread.start()
-        self._started.wait()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.call_soon(self._started.set)
-        try:
-            self._loop.run_forever()
-        finally:
-            self._loop.close()
+        self._loop = running.result()
 
     def is_current_thread(self) -> bool:
         """Whether the caller runs on the portal itself, where waiting for it would never end."""
@@ -76,22 +73,30 @@ class Portal:
 
     def submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
         """Start `work()` on the loop. Cancelling the future cancels the work."""
-        return asyncio.run_coroutine_threadsafe(work(), self._loop)
+        # In a context of its own: the caller's variables would say that this loop is theirs (anyio's name of the library, trio).
+        return contextvars.Context().run(asyncio.run_coroutine_threadsafe, work(), self._loop)
 
     def close(self) -> None:
-        """End the loop: protected work gets a moment to finish, the rest is cancelled."""
+        """End the loop: protected work gets a moment to finish, or the time that its answer takes; the rest is cancelled."""
         if self.pid != os.getpid() or not self._thread.is_alive():
             return
         done = asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
-        with contextlib.suppress(Exception):
-            done.result(EXIT_LIMIT + 0.1)
+        _await_drained(done)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(0.05)
 
     async def _drain(self) -> None:
         this = asyncio.current_task()
-        if _protected:
-            await asyncio.wait(set(_protected), timeout=EXIT_LIMIT)
+        deadline = time.monotonic() + ANSWER_LIMIT
+        while _protected:
+            left = deadline - time.monotonic()
+            if _answers and left > 0:
+                await asyncio.wait(set(_answers), timeout=left)
+                continue
+            done, _ = await asyncio.wait(set(_protected), timeout=EXIT_LIMIT)
+            # What is sent once more meanwhile, after a failure of the network, is waited for as well.
+            if not done and not (_answers and left > 0):
+                break
         rest = [task for task in asyncio.all_tasks() if task is not this]
         for task in rest:
             task.cancel()
@@ -99,8 +104,45 @@ class Portal:
             await asyncio.wait(rest, timeout=0.1)
 
 
+def _await_drained(done: concurrent.futures.Future[None]) -> None:
+    """Wait for `done` at the exit of the process, and tell the person if it takes long."""
+    began = time.monotonic()
+    told = False
+    with contextlib.suppress(KeyboardInterrupt):
+        while not done.done() and time.monotonic() - began < ANSWER_LIMIT + EXIT_LIMIT + 0.2:
+            # In slices: on Windows a lock that is waited for without a limit doesn't let Ctrl-C through.
+            concurrent.futures.wait([done], EXIT_LIMIT)
+            if _answers and not told:
+                told = True
+                logging.getLogger("mcp_login").warning(
+                    "Waiting for the answer to a token request, at most %.0f seconds: without it the login would be lost. "
+                    "Ctrl-C leaves at once.",
+                    ANSWER_LIMIT,
+                )
+
+
+def _run_loop(running: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
+    """Run a new loop in this thread until it is stopped. `running` is told the loop, or why there is none."""
+    try:
+        # Made here and not by the caller: on Windows, asyncio has a loop that is made in the main thread take the
+        # wake-up of signals from the program's own loop, which Ctrl-C would then no longer reach.
+        loop = asyncio.new_event_loop()
+    except BaseException as error:  # noqa: BLE001 - raised where the portal is made; nobody may wait for it for ever
+        running.set_exception(error)
+        return
+    loop.set_default_executor(_DaemonThreads())
+    asyncio.set_event_loop(loop)
+    loop.call_soon(running.set_result, loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
 #: Tasks that an exit or a cancellation must not interrupt. Touched on the portal's thread only.
 _protected: set[asyncio.Task[Any]] = set()
+#: Answers to codes and refresh tokens that were sent, which are still to come. Changed on the portal's thread only.
+_answers: set[asyncio.Future[None]] = set()
 _portal: Portal | None = None
 _guard = threading.Lock()
 
@@ -114,6 +156,7 @@ def portal() -> Portal:
     with _guard:
         if _portal is None or _portal.pid != os.getpid():
             _protected.clear()
+            _answers.clear()
             _portal = Portal()
             atexit.register(_portal.close)
         return _portal
@@ -152,6 +195,22 @@ async def protect(work: Coroutine[Any, Any, T]) -> T:
             task.exception()  # it is seen, so that asyncio doesn't complain about it
         raise cancelled
     return task.result()
+
+
+@contextlib.contextmanager
+def awaiting_answer() -> Iterator[None]:
+    """Around the sending of a code or refresh token, inside `protect`: the exit of the process waits until the answer is here.
+
+    What comes after it is our own work, which gets a moment at exit: a keychain may hang.
+    """
+    answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    _answers.add(answer)
+    try:
+        yield
+    finally:
+        _answers.discard(answer)
+        if not answer.done():
+            answer.set_result(None)
 
 
 def wait_sync(future: concurrent.futures.Future[T], timeout: float | None = None) -> T:

@@ -10,26 +10,29 @@ from typing import TYPE_CHECKING
 
 from .errors import (
     AuthError,
+    AuthorizationErrorResponse,
     InvalidResponse,
-    StorageError,
     StorageLocked,
     StorageUnavailable,
     TokenErrorResponse,
     TransportError,
 )
-from .flight import Demand, Renewed
+from .flight import Demand, Renewed, unnamed_scopes
+from .keeping import Keeping
 from .network.policy import AddressSpace
+from .network.retry import Retries
 from .obtaining import login_required, opened_http
-from .portal import protect
+from .portal import awaiting_answer, protect
+from .protocol.scope import OFFLINE_ACCESS
 from .protocol.token import TokenResponse, build_refresh_request, parse_token_response
-from .storage.index import Index, IndexEntry
-from .storage.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from .network.http import HttpClient
     from .protocol.message import HttpResponse
     from .session import Session
+    from .storage.record import Record
 
 __all__ = ["Renewal"]
 
@@ -41,14 +44,8 @@ LOGIN_LOCK_LIMIT = 660.0
 
 _log = logging.getLogger("mcp_login")
 
-#: Attempts at one refresh, and the waits between them in seconds, where the server or the network is down.
-REFRESH_WAITS = (0.2, 1.0)
-
-#: How long it may take to find out whether the authorization server is another by now, in seconds.
-MOVED_LIMIT = 20.0
-
-#: A server's Retry-After is obeyed up to this many seconds; beyond, the caller is told.
-RETRY_AFTER_LIMIT = 5.0
+#: How long it may take to read the resource's metadata for a change, in seconds.
+METADATA_LIMIT = 20.0
 
 
 class Renewal:
@@ -56,27 +53,84 @@ class Renewal:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._keeping = Keeping(session)
 
     async def fulfil(self, demand: Demand) -> Renewed:
         """The record that satisfies `demand`: another's, a refreshed one, or one of a new login."""
         session = self._session
+        try:
+            return await self._fulfil(demand)
+        except (StorageLocked, StorageUnavailable) as error:
+            if session.storage_required or error is self._keeping.outage:
+                raise
+            session.fall_back(error)
+            self._keeping.outage = error
+            return await self._fulfil(demand)
+
+    async def _fulfil(self, demand: Demand) -> Renewed:
+        session = self._session
         if demand.kind == "look":
-            record, _ = await self._load()
+            record, _ = await self._keeping.load(locked=False)
             if record is None:
                 raise login_required(session)
             return Renewed(record, "adopted")
         began = session.clock()
-        async with self._locked(demand):
-            record, text = await self._load()
+        async with self._locked(demand), contextlib.AsyncExitStack() as stack:
+            if await self._keeping.go_back():
+                await stack.enter_async_context(self._locked(demand))
+            record, text = await self._keeping.load(locked=True)
+            if demand.kind in ("useless", "useful"):
+                return await self._leave_word(record, text, demand)
             if record is not None and self._satisfies(record, demand, began):
                 return Renewed(record, "adopted")
             if record is not None and self._refreshable(record, demand):
                 renewed = await self._try_refresh(record, text, demand)
                 if renewed is not None:
                     return renewed
-            from .obtaining import Obtaining
+            if record is not None and demand.kind == "scopes" and not demand.scopes:
+                return await self._step_up(record, demand)
+            return await self._log_in(record, demand)
 
-            return Renewed(await Obtaining(session, self._keep_login).obtain(demand, record), "login")
+    async def _log_in(self, record: Record | None, demand: Demand) -> Renewed:
+        from .obtaining import Obtaining
+
+        session = self._session
+        if demand.kind == "rejected" and session.login_is_useless:
+            # By what was read: another process has just had a person log in, and its tokens are refused like this one.
+            demand = dataclasses.replace(demand, may_ask=False)
+        return Renewed(await Obtaining(session, self._keeping.keep_login).obtain(demand, record), "login")
+
+    async def _step_up(self, record: Record, demand: Demand) -> Renewed:
+        """A login with what the resource lists beyond the scopes that were asked for: the server didn't say what it wants."""
+        from .discovery import listed_scopes
+
+        session = self._session
+        unnamed = unnamed_scopes(record.requested_scopes)
+        known = {OFFLINE_ACCESS, *session.scopes, *record.requested_scopes, *record.granted_scopes}
+        listed = await self._ask_resource(listed_scopes, demand)
+        if listed is None:
+            return Renewed(record, "nothing")
+        demand = dataclasses.replace(demand, scopes=tuple(scope for scope in listed if scope not in known))
+        if not demand.scopes:
+            session.failed_scopes.add(unnamed)
+            return Renewed(record, "nothing")
+        try:
+            return await self._log_in(record, demand)
+        except AuthorizationErrorResponse:
+            session.failed_scopes.add(unnamed)
+            raise
+
+    async def _leave_word(self, record: Record | None, text: str | None, demand: Demand) -> Renewed:
+        """Let other objects and processes know whether the server refuses the tokens of this login."""
+        session = self._session
+        if record is None or text is None:
+            raise login_required(session)  # there is no login any more, and nobody waits for this
+        refused_at = session.prospects.useless_since if demand.kind == "useless" else None
+        if record.refused_at != refused_at:
+            record = dataclasses.replace(record, refused_at=refused_at)
+            await session.storage.compare_and_set(session.key, text, record.dump())
+            session.adopt(record)
+        return Renewed(record, "nothing")
 
     @contextlib.asynccontextmanager
     async def _locked(self, demand: Demand) -> AsyncIterator[None]:
@@ -104,8 +158,10 @@ class Renewal:
             if demand.rejected != record.access_token and session.is_good(record, demand.min_valid_for):
                 # An early refresh that fails costs nothing yet: the token at hand is used while it lasts.
                 _log.info("an early refresh for %s failed: %s", session.shown_url, type(error).__name__)
-                session.rest(record)
+                session.rest(record, getattr(error, "retry_after", None) or 0.0)
                 return Renewed(record, "adopted")
+            if error is self._keeping.outage:
+                raise
             if isinstance(error, TokenErrorResponse) and self._is_end(record, error):
                 return await self._end(record, text, error, demand)
             if demand.may_ask and await self._has_moved(record, demand):
@@ -117,33 +173,6 @@ class Renewal:
                 return None
             raise
 
-    # Reading
-
-    async def _load(self) -> tuple[Record | None, str | None]:
-        """What is stored by now, or what could not be stored yet and is newer; and the stored text, for comparing."""
-        session = self._session
-        try:
-            text = await session.storage.load(session.key)
-            record = None if text is None else Record.parse(text)
-        except (StorageLocked, StorageUnavailable) as error:
-            held = session.unsaved or session.peek()
-            if session.storage_required or held is None:
-                raise
-            # A keychain that is locked or silent for a while is no reason to ask anybody to log in.
-            session.unsaved = held
-            session.warn_unsaved(error)
-            return session.adopt(held), None
-        except StorageError as error:
-            _log.warning("%s: %s", session.shown_url, error)
-            text, record = None, None
-        unsaved = session.unsaved
-        if unsaved is not None and (record is None or record.obtained_at < unsaved.obtained_at):
-            record = unsaved
-        if record is None or session.adopt(record) is None:
-            session.forget()
-            return None, text
-        return record, text
-
     def _satisfies(self, record: Record, demand: Demand, began: float) -> bool:
         """Whether what is stored by now, perhaps by another process, is what was asked for at the time `began`."""
         if record.access_token == demand.rejected or not self._covers(record, demand):
@@ -151,7 +180,7 @@ class Renewal:
         if demand.kind == "login" and record.obtained_at <= began:
             return False
         session = self._session
-        if demand.kind == "token" and not session.is_good(record, session.margin(record)):
+        if demand.kind == "token" and not session.is_fresh(record):
             return False
         return session.is_good(record, demand.min_valid_for)
 
@@ -175,21 +204,25 @@ class Renewal:
     async def _refresh(self, record: Record) -> Record:
         """RFC 6749 section 6: one token request, to the endpoint and with the client that are stored with the token."""
         session = self._session
-        answer = await self._send_refresh(record)
-        now = session.clock()
+        if self._keeping.outage is not None and self._keeping.is_outdated(record):
+            # RFC 9700 section 4.14.2: offered again, it would be taken for stolen. The new tokens are behind the outage.
+            raise self._keeping.outage
+        answer, sent_at = await self._send_refresh(record)
         renewed = dataclasses.replace(
             record,
             access_token=answer.access_token,
             refresh_token=answer.refresh_token or record.refresh_token,
-            expires_at=None if answer.expires_in is None else now + answer.expires_in,
-            obtained_at=now,
+            expires_at=None if answer.expires_in is None else sent_at + answer.expires_in,
+            obtained_at=sent_at,
             granted_scopes=record.granted_scopes if answer.scopes is None else answer.scopes,
         )
-        await self._keep(renewed)
+        self._keeping.note_spent(record, renewed)
+        await self._keeping.keep(renewed)
         _log.debug("refreshed the token for %s", session.shown_url)
         return renewed
 
-    async def _send_refresh(self, record: Record) -> TokenResponse:
+    async def _send_refresh(self, record: Record) -> tuple[TokenResponse, float]:
+        """The answer, and when the request was sent that it is the answer to."""
         session = self._session
         assert record.refresh_token is not None  # noqa: S101 - _refreshable saw it
         request = build_refresh_request(
@@ -202,18 +235,32 @@ class Renewal:
             scopes=() if record.sends_resource else record.granted_scopes,
         )
         floor = AddressSpace[record.address_space.upper()]
+        retries = Retries(asyncio.get_running_loop().time)
         async with opened_http(session) as http:
-            for wait in (*REFRESH_WAITS, None):
+            while True:
+                response: HttpResponse | None = None
+                sent_at = session.clock()
                 try:
-                    response: HttpResponse = await http.send(request, floor=floor)
-                    return parse_token_response(response, secrets=request.secrets)
-                except TransportError as error:
-                    # The tokens stay. Whether the server acted on a request that broke is not known: it may have rotated, and
-                    # then offering the old token once more is all that can be done.
-                    if wait is None or (error.retry_after or 0) > RETRY_AFTER_LIMIT:
-                        raise
-                    await asyncio.sleep(max(wait, error.retry_after or 0))
-        raise AssertionError("unreachable")
+                    with awaiting_answer():
+                        response = await http.send(request, floor=floor)
+                    return parse_token_response(response, secrets=request.secrets, now=sent_at), sent_at
+                except (TransportError, InvalidResponse) as error:
+                    pause = retries.pause(error, status=None if response is None else response.status)
+                    if pause is None:
+                        raise self._explained(error, retries.attempts) from None
+                    _log.debug("a refresh for %s failed (%s): once more", session.shown_url, type(error).__name__)
+                await asyncio.sleep(pause)
+
+    def _explained(self, error: TransportError | InvalidResponse, attempts: int) -> AuthError:
+        if isinstance(error, InvalidResponse):
+            return error
+        times = "" if attempts == 1 else f" ({attempts} attempts)"
+        return TransportError(
+            f"The login at {self._session.shown_url} could not be refreshed{times}, and stays stored. {error}",
+            url=error.url,
+            retry_after=error.retry_after,
+            may_have_acted=error.may_have_acted,
+        )
 
     def _is_end(self, record: Record, error: TokenErrorResponse) -> bool:
         forgotten = error.error == "invalid_client" and record.client.mechanism == "dynamic"
@@ -230,12 +277,12 @@ class Renewal:
         session.unsaved = None
         if demand.rejected != record.access_token and session.is_good(record):
             # Nobody refused the access token, it is only too short-lived for this caller: it stays.
-            await self._keep(dataclasses.replace(record, refresh_token=None))
+            await self._keeping.keep(dataclasses.replace(record, refresh_token=None))
             return None
         deleted = text is None or await session.storage.compare_and_set(session.key, text, None)
         if not deleted:
             # Somebody who doesn't know our lock was faster.
-            newer, _ = await self._load()
+            newer, _ = await self._keeping.load(locked=True)
             if newer is not None and self._satisfies(newer, demand, session.clock()):
                 return Renewed(newer, "adopted")
         session.forget()
@@ -245,49 +292,16 @@ class Renewal:
         """Whether the server definitely names other authorization servers than the one that doesn't answer any more."""
         from .discovery import named_issuers
 
+        issuers = await self._ask_resource(named_issuers, demand)
+        return bool(issuers) and record.issuer not in (issuers or ())
+
+    async def _ask_resource(
+        self, question: Callable[[HttpClient, str, str | None], Awaitable[tuple[str, ...]]], demand: Demand
+    ) -> tuple[str, ...] | None:
+        """What the resource's metadata says by now; None where that can't be had."""
         session = self._session
         try:
-            async with asyncio.timeout(MOVED_LIMIT), opened_http(session) as http:
-                issuers = await named_issuers(http, session.server_url, demand.challenge_url)
+            async with asyncio.timeout(METADATA_LIMIT), opened_http(session) as http:
+                return await question(http, session.server_url, demand.challenge_url)
         except (AuthError, TimeoutError):
-            return False
-        return bool(issuers) and record.issuer not in issuers
-
-    # Both
-
-    async def _keep_login(self, record: Record) -> None:
-        """Save what a login gave, and enter it in the list that `accounts` reads: no secret, and nothing depends on it."""
-        if not await self._keep(record) or self._session.storage.name == "memory":
-            return
-        entry = IndexEntry(
-            # Without its query, which may hold a key.
-            server_url=self._session.shown_url,
-            account=record.account,
-            storage=self._session.storage.name,
-            issuer=record.issuer,
-            resource=record.resource,
-            scopes=record.granted_scopes,
-            updated_at=record.obtained_at,
-        )
-        try:
-            await asyncio.to_thread(Index().put, entry)
-        except (OSError, AuthError) as error:
-            _log.warning("the list of logins could not be updated: %s", type(error).__name__)
-
-    async def _keep(self, record: Record) -> bool:
-        """Save `record`, and say whether it is saved. If not, it is still good in this process, and saved next time.
-
-        Nothing is compared: everybody who writes a record holds its lock, and the newest tokens are the ones to keep.
-        """
-        session = self._session
-        session.adopt(record)
-        session.unsaved = record
-        try:
-            await session.storage.save(session.key, record.dump())
-        except StorageError as error:
-            if session.storage_required:
-                raise
-            session.warn_unsaved(error)
-            return False
-        session.unsaved = None
-        return True
+            return None

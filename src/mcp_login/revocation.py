@@ -10,15 +10,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from .credentials import LogoutResult
-from .errors import AuthError, StorageError
+from .errors import AuthError, StorageError, TokenErrorResponse
 from .network.policy import AddressSpace
 from .obtaining import opened_http
 from .portal import protect
 from .protocol.token import build_revocation_request, parse_revocation_response
+from .saving import settled, waiting_for
 from .storage.index import Index
 from .storage.record import Record, record_key
 
 if TYPE_CHECKING:
+    from .network.http import HttpClient
+    from .protocol.client import ClientInformation
     from .session import Session
     from .storage.base import Storage
 
@@ -57,12 +60,15 @@ async def _delete(session: Session) -> tuple[Record | None, bool]:
     record, found = await _load(storage, session.key)
     if found:
         await storage.delete(session.key)
-    record = session.unsaved or record
+    # What waits to be saved, perhaps by another session of this process, would bring the login back.
+    waiting = waiting_for(storage, session.key)
+    settled(storage, session.key)
+    record = session.unsaved or (waiting.record if waiting is not None else None) or record
     session.unsaved = None
     session.forget()
     if storage.name != "memory":
         with suppress(OSError, AuthError):
-            await asyncio.to_thread(Index().remove, record_key(session.shown_url, session.account), storage.name)
+            await asyncio.to_thread(Index().remove, session.key, storage.name)
     return record, found
 
 
@@ -122,14 +128,34 @@ async def _revoke(session: Session, record: Record) -> bool | None:
         for token, hint in tokens:
             if token is None:
                 continue
-            request = build_revocation_request(record.revocation_endpoint, client, token, hint)
             try:
-                parse_revocation_response(await http.send(request, floor=floor), secrets=request.secrets)
+                await _revoke_one(http, floor, record.revocation_endpoint, client, token, hint)
             except AuthError as error:
                 problem = problem or error  # the other one may be revoked all the same
     if problem is not None:
         raise problem
     return True
+
+
+async def _revoke_one(
+    http: HttpClient,
+    floor: AddressSpace,
+    endpoint: str,
+    client: ClientInformation,
+    token: str,
+    hint: Literal["refresh_token", "access_token"],
+) -> None:
+    for name_empty_secret in (False, True):
+        request = build_revocation_request(endpoint, client, token, hint, name_empty_secret=name_empty_secret)
+        try:
+            parse_revocation_response(await http.send(request, floor=floor), secrets=request.secrets)
+        except TokenErrorResponse as error:
+            # The MCP SDK's and FastMCP's servers want the parameter of public clients, too.
+            wants_parameter = error.error == "invalid_request" and "client_secret" in (error.error_description or "")
+            if name_empty_secret or client.client_secret is not None or not wants_parameter:
+                raise
+        else:
+            return
 
 
 async def _used_elsewhere(session: Session, record: Record) -> bool:

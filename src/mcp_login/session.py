@@ -7,19 +7,20 @@ that imports nothing heavy; the slow one, `renewal`, is handed in and runs on th
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
-import time
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import AuthError, StorageError, StorageLocked, StorageUnavailable, printable
-from .flight import EXPIRY_SKEW, Demand, Flight, Renewed
+from .errors import AuthError, PolicyError, StorageError, printable
+from .flight import Demand, Flight, Prospects, Renewed
 from .protocol.uri import canonical_resource, is_within
+from .storage import lifetime
 from .storage.base import Storage, WarmStorage
 from .storage.record import Record, record_key
+from .surroundings import clock as clock_of_surroundings
+from .surroundings import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -54,7 +55,8 @@ SERVER_RESOURCE = ServerResource()
 class Session:
     """The credentials of one account at one MCP server.
 
-    Safe to use from any number of threads and event loops. `clock` gives seconds since the epoch.
+    Safe to use from any number of threads and event loops. `clock` gives seconds since the epoch; None: that
+    of the surroundings.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Session:
         allow_private_network: bool = False,
         trust_pkce: bool = False,
         tolerate_trailing_slash: bool = False,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.server_url: str = canonical_resource(server_url, allow_http=allow_private_network)
         self.account = account
@@ -98,19 +100,24 @@ class Session:
         self.allow_private_network = allow_private_network
         self.trust_pkce = trust_pkce
         self.tolerate_trailing_slash = tolerate_trailing_slash
-        self.clock = clock
+        self.clock: Callable[[], float] = clock_of_surroundings() if clock is None else clock
+        self._surroundings = stand_in()
         #: Scope sets that a step-up was tried for without effect (specification, "Step-Up Authorization Flow").
         self.failed_scopes: set[frozenset[str]] = set()
-        #: Whether the server refused a token that was fresh from a login: until it accepts one, another window won't help.
-        self.login_is_useless: bool = False
+        self.prospects: Prospects = Prospects(self.clock)
         #: Logins for more scopes since a request was last let through.
         self.step_ups: int = 0
         #: Tokens that could not be stored: good in this process, and stored as soon as that is possible.
         self.unsaved: Record | None = None
+        #: The text that was last seen in the storage; None: there was none.
+        self.stored: str | None = None
+        #: The storage that was chosen, while memory takes its place.
+        self.chosen: Storage | None = None
         self._record: Record | None = None
-        #: The Authorization header of the token in memory, and until when (seconds since the epoch) it may be sent unseen.
+        #: The Authorization header of the token in memory, and between which times (seconds since the epoch) it may be sent
+        #: unseen.
         self._header = ""
-        self._good_until = 0.0
+        self._good_from = self._good_until = 0.0
         #: Headers of this session that may still be on somebody's request.
         self._issued: list[str] = []
         self._absent = False
@@ -122,8 +129,8 @@ class Session:
         self._guard = threading.RLock()
         self._pid = os.getpid()
         self._flights: dict[Demand, Flight] = {}
-        #: Until then (seconds since the epoch) no early refresh is tried.
-        self._rest_until = 0.0
+        #: Between these times (seconds since the epoch) no early refresh is tried.
+        self._rest = (0.0, 0.0)
         # Many sessions that were opened together shouldn't all refresh in the same second.
         self._jitter = 0.75 + os.urandom(1)[0] / 512
 
@@ -131,7 +138,7 @@ class Session:
 
     def header_for(self, url: str) -> str | None:
         """The Authorization header for a request to `url`, where nothing needs to be looked at again: the warmest path."""
-        if self._covered.get(url) and self.clock() < self._good_until:
+        if self._covered.get(url) and self._good_from <= self.clock() < self._good_until:
             return self._header
         return None
 
@@ -140,25 +147,34 @@ class Session:
         record = self._record
         if record is None:
             record = self._read()
-        if record is None or not self.is_good(record, self.margin(record)):
-            return None
-        return record
+        return record if record is not None and self.is_fresh(record) else None
+
+    @property
+    def login_is_useless(self) -> bool:
+        """Whether the server refuses the tokens of a login that a person has just made: another window won't help."""
+        return self.prospects.useless_since is not None
 
     @property
     def on_watch(self) -> bool:
         """Whether the next request that is let through changes something (`accepted`)."""
-        return self.login_is_useless or self.step_ups > 0
+        return self.prospects.useless_since is not None or self.step_ups > 0
 
-    def accepted(self) -> None:
-        """The server let a request with a token of ours through."""
-        self.login_is_useless = False
+    def accepted(self, token: str) -> None:
+        """The server let a request with `token` through."""
         self.step_ups = 0
+        if self.prospects.accepted(token):
+            self.demand(Demand("useful", may_ask=False))
 
-    def rest(self, record: Record) -> None:
-        """An early refresh of `record` failed: the next one waits for half of the time that is left."""
+    def refused(self, token: str) -> None:
+        """The server refused `token`, which is fresh from a login, or comes after one that was."""
+        if self.prospects.refused(token):
+            self.demand(Demand("useless", may_ask=False))
+
+    def rest(self, record: Record, seconds: float = 0.0) -> None:
+        """An early refresh of `record` failed: the next one waits for `seconds`, and for half of the time that is left."""
         if record.expires_at is not None:
             now = self.clock()
-            self._rest_until = now + (record.expires_at - now) / 2
+            self._rest = (now, now + max(lifetime.seconds_left(record, now) / 2, seconds))
             self.adopt(record)
 
     def peek(self) -> Record | None:
@@ -167,19 +183,20 @@ class Session:
 
     def is_good(self, record: Record, seconds: float | None = None) -> bool:
         """Whether the access token of `record` may be sent for another `seconds`; None: for as long as sending takes."""
-        return not record.expires_within(self._skew(record) if seconds is None else seconds, self.clock())
+        return lifetime.is_good(record, lifetime.sendable_skew(record) if seconds is None else seconds, self.clock())
 
-    def _skew(self, record: Record) -> float:
-        # A token that lives for seconds only is new while the most of them is left.
-        return min(EXPIRY_SKEW, ((record.expires_at or 0.0) - record.obtained_at) * 0.1)
+    def is_fresh(self, record: Record) -> bool:
+        """Whether the access token of `record` may be sent without a refresh before."""
+        now = self.clock()
+        in_doubt = lifetime.is_in_doubt(record, now) and not self._rests(now)
+        return not in_doubt and lifetime.is_good(record, self._margin(record, now), now)
 
-    def margin(self, record: Record) -> float:
-        """How long before its expiry the token is refreshed, in seconds: a tenth of its life, 60 at most."""
-        if record.expires_at is None:
-            return 0.0
-        life = record.expires_at - record.obtained_at
-        skew = self._skew(record)
-        return skew if self.clock() < self._rest_until else max(min(60.0, life * 0.1) * self._jitter, skew)
+    def _margin(self, record: Record, now: float) -> float:
+        # After an early refresh that failed, the next one comes as late as possible.
+        return lifetime.sendable_skew(record) if self._rests(now) else lifetime.margin(record, self._jitter)
+
+    def _rests(self, now: float) -> bool:
+        return self._rest[0] <= now < self._rest[1]
 
     def covers(self, url: str) -> bool:
         """Whether a token of this session may go to `url`: same origin, under the resource's path."""
@@ -222,10 +239,12 @@ class Session:
         storage = self.storage
         if self._absent or self._slow or not isinstance(storage, WarmStorage):
             return None
+        self._require_own_surroundings()
         try:
             text = storage.load_now(self.key, WARM_LIMIT)
             if text is not None:
-                return self.adopt(Record.parse(text))
+                record, self.stored = Record.parse(text), text
+                return self.adopt(record)
         except (TimeoutError, StorageError):
             # The slow path waits longer, and explains. Nobody else's loop is held up meanwhile.
             self._slow = True
@@ -243,7 +262,11 @@ class Session:
         self._header = header = "Bearer " + record.access_token
         if header not in self._issued:
             self._issued = [*self._issued[-7:], header]
-        self._good_until = math.inf if record.expires_at is None else record.expires_at - self.margin(record)
+        now = self.clock()
+        self._good_from, self._good_until = lifetime.span(record, self._margin(record, now))
+        if self._rests(now):
+            self._good_until = min(self._good_until, self._rest[1])
+        self.prospects.heed(record)
         return record
 
     def _is_ours(self, record: Record) -> bool:
@@ -273,7 +296,7 @@ class Session:
 
     def forget(self) -> None:
         """Nothing is stored. Looked at again when the server refuses a request."""
-        self._record = None
+        self._record = self.stored = None
         self._absent = True
         self._slow = False
         self._good_until = 0.0
@@ -288,15 +311,18 @@ class Session:
         """
         from .portal import portal
 
+        self._require_own_surroundings()
         if self._pid != os.getpid():
             # After a fork: the work stayed in the parent, and so may have a holder of the lock.
             self._guard, self._flights, self._pid = threading.RLock(), {}, os.getpid()
         with self._guard:
             flight = self._flights.get(demand)
             if flight is None or flight.future.done():
-                flight = Flight(portal().submit(lambda: self._fulfil(demand)), demand)
+                flight = Flight(portal().submit(lambda: self._renew(self, demand)), demand)
                 flight.abandonable = abandonable
                 self._flights[demand] = flight
+                if self._surroundings is not None:
+                    self._surroundings.started(flight.future)
                 flight.future.add_done_callback(lambda _: self._landed(demand))
             elif not abandonable:
                 flight.abandonable = False
@@ -316,16 +342,7 @@ class Session:
             if flight is not None and flight.future.done():
                 del self._flights[demand]
 
-    async def _fulfil(self, demand: Demand) -> Renewed:
-        try:
-            return await self._renew(self, demand)
-        except (StorageLocked, StorageUnavailable) as error:
-            if self.storage_required:
-                raise
-            self._fall_back(error)
-            return await self._renew(self, demand)
-
-    def _fall_back(self, error: AuthError) -> None:
+    def fall_back(self, error: AuthError) -> None:
         """Go on in memory. Where warnings are errors, this one comes before anybody is asked to log in."""
         from .storage.memory import stand_in_for
 
@@ -333,7 +350,13 @@ class Session:
         memory = stand_in_for(self.storage)
         if memory is not self.storage:
             _warn(f"{self._in_memory_only(error)} With memory chosen there is no warning.")
-            self.storage = memory
+            self.chosen, self.storage, self.stored = self.storage, memory, None
+
+    def go_back(self) -> None:
+        """Use the chosen storage again; the warm path looks there, too."""
+        if self.chosen is not None:
+            self.storage, self.chosen, self.stored = self.chosen, None, None
+            self._absent = self._slow = False
 
     def warn_unsaved(self, error: AuthError) -> None:
         """Say that credentials which were just obtained are kept in memory only."""
@@ -346,6 +369,14 @@ class Session:
 
     def _in_memory_only(self, error: AuthError) -> str:
         return f"Credentials for {self.shown_url} are kept in memory only, and are gone with this process: {error}"
+
+    def _require_own_surroundings(self) -> None:
+        """A test never reaches the storage or the person of those who run it, nor those of another test."""
+        if self._surroundings is not stand_in():
+            raise PolicyError(
+                f"The OAuth object for {self.shown_url} was made outside the test that uses it (or is used after that test), so "
+                "its storage is not the test's. Make it inside: in a function or a fixture, not while a module is imported."
+            )
 
     @property
     def shown_url(self) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from .session import SERVER_RESOURCE, ServerResource, Session
 from .storage.choose import default_storage
+from .surroundings import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import httpx
 
     from .flight import Demand, Renewed
+    from .grants.authorization_url import AuthorizationUrl
     from .grants.base import Grant
     from .storage.base import Storage
 
@@ -35,7 +37,7 @@ class LoginOptions(TypedDict, total=False):
     storage: Storage | None
     account: str | None
     interactive: bool | None
-    on_authorization_url: Callable[[str], object] | None
+    on_authorization_url: Callable[[AuthorizationUrl], object] | None
     resource: str | ServerResource | None
     authorize_params: Mapping[str, str] | None
     grant: Grant | None
@@ -59,6 +61,8 @@ def open_session(server_url: str, **options: Unpack[SessionOptions]) -> Session:
         raise ValueError("callback_timeout is a number of seconds above zero")
     grant = options.get("grant")
     storage = options.get("storage")
+    surroundings = stand_in()
+    http_client = None if surroundings is None else surroundings.http_client
     return Session(
         server_url,
         account=options.get("account"),
@@ -73,7 +77,7 @@ def open_session(server_url: str, **options: Unpack[SessionOptions]) -> Session:
         interactive=options.get("interactive"),
         machine=grant is not None and not grant.needs_person,
         storage_required=options.get("storage_required", False),
-        http_client=options.get("http_client"),
+        http_client=options.get("http_client") or http_client,
         allow_private_network=options.get("allow_private_network", False),
         trust_pkce=options.get("trust_pkce", False),
         tolerate_trailing_slash=options.get("tolerate_trailing_slash", False),

@@ -19,9 +19,9 @@ import pytest
 import trio
 
 import mcp_login.sync
-from mcp_login import AuthorizationErrorResponse, FileStorage, MemoryStorage, OAuth, login
+from mcp_login import AuthorizationErrorResponse, FileStorage, MemoryStorage, OAuth, TransportError, login
 from mcp_login.testing import EmbeddedServer, Fault, Person
-from tests.flows.support import HEADERS, Login, age, in_threads, login_of, message, stored
+from tests.flows.support import HEADERS, Login, age, edit, in_threads, login_of, message, stored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -348,3 +348,50 @@ def test_an_object_works_in_a_forked_process(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_an_object_works_in_a_process_that_was_forked_during_a_refresh(tmp_path: Path) -> None:
     assert fork(tmp_path, middle=True) == "0"
+
+
+def test_a_refresh_that_fails_is_told_to_all_who_waited_and_costs_a_few_requests(
+    serve: Serve, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody opens a window, and a server in trouble isn't asked by each of them."""
+    monkeypatch.setattr("mcp_login.network.retry.PAUSES", (0.1, 0.1))
+    server = serve(rotation_grace=60)
+    login = login_of(server, person)
+    age(login.storage, server.url, 7200)
+    server.faults.token_endpoint = Fault(status=503, times=None)
+    auth = login.oauth()
+    began = threading.Barrier(20)
+
+    def one(_: int) -> None:
+        began.wait(10)
+        with pytest.raises(TransportError, match="could not be refreshed"):
+            login.ask(auth=auth)
+
+    in_threads(20, one)
+    # Two for each that found nobody to join: with a pause of a tenth of a second those are few.
+    assert refreshes(server) <= 6
+    assert login.windows == 1
+    server.faults.clear()
+    assert login.ask(auth=auth).status_code == 200
+
+
+def test_a_peers_newer_token_is_adopted_although_its_clock_is_ahead(
+    serve: Serve, person: Person, tmp_path: Path
+) -> None:
+    """Machines that share a storage: what another one stored is no worse for its clock, as far as a 401 goes."""
+    server = serve()
+    login = login_of(server, person, storage=FileStorage(tmp_path))
+    server.expire_access_tokens()
+    peer = login.oauth(storage=FileStorage(tmp_path))
+    assert login.ask(auth=peer).status_code == 200
+    record = login.record
+    assert record is not None
+    edit(
+        login.storage,
+        server.url,
+        obtained_at=record.obtained_at + 30,
+        expires_at=(record.expires_at or 0.0) + 30,
+    )
+    assert login.ask().status_code == 200
+    assert refreshes(server) == 1
+    assert login.windows == 1

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 import mcp_login.sync
-from mcp_login import InvalidResponse, LoginRequired, TokenErrorResponse, TransportError
-from mcp_login.testing import EmbeddedServer, Fault, Person, RecordedRequest, RegisteredClient
-from tests.flows.support import Login, age, edit, in_threads, login_of, store
+from mcp_login import FileStorage, InvalidResponse, LoginRequired, TokenErrorResponse, TransportError
+from mcp_login.testing import Clock, EmbeddedServer, Fault, Person, RecordedRequest, RegisteredClient, isolated
+from tests.flows.support import Login, age, edit, in_threads, login_of, message, store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mcp_login import OAuth
     from tests.flows.conftest import Serve
 
 __all__: list[str] = []
@@ -266,6 +271,160 @@ def test_a_rotation_whose_answer_was_lost_is_made_good_within_the_servers_grace(
     assert login.windows == 1
 
 
+BROKEN: dict[str, dict[str, Any]] = {
+    "reset": {"reset": True},
+    "truncated": {"truncate": True},
+    "500": {"status": 500},
+    "502": {"status": 502, "body": b"<html>Bad gateway</html>"},
+    "503": {"status": 503},
+    "504": {"status": 504},
+    "server_error": {"error": "server_error"},
+    "garbage": {"body": b"<html>Welcome</html>"},
+    "half of an answer": {"body": b'{"access_token": "a', "content_type": "application/json"},
+    "nothing": {"body": b""},
+}
+TURNED_AWAY: dict[str, dict[str, Any]] = {
+    "408": {"status": 408},
+    "429": {"status": 429},
+    "temporarily_unavailable": {"error": "temporarily_unavailable"},
+    "slow_down": {"error": "slow_down"},
+}
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refreshes that failed are sent again without a pause."""
+    monkeypatch.setattr("mcp_login.network.retry.PAUSES", (0.0, 0.0))
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
+def test_a_refresh_that_may_have_been_acted_on_is_offered_once_more(
+    serve: Serve, person: Person, fault: dict[str, Any]
+) -> None:
+    """RFC 9700 section 4.14.2: a server may grant grace for an answer that was lost. There is no third offer."""
+    server = serve(rotation_grace=600)
+    login = login_of(server, person)
+    server.expire_access_tokens()
+    before = login.record
+    server.faults.token_endpoint = Fault(**fault, times=None)
+    with pytest.raises((TransportError, InvalidResponse)):
+        login.ask()
+    assert refreshes(server) == 2
+    assert login.record == before
+    assert login.windows == 1
+    server.faults.clear()
+    assert login.ask().status_code == 200
+    assert login.windows == 1
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("fault", TURNED_AWAY.values(), ids=TURNED_AWAY)
+def test_a_refresh_that_was_turned_away_is_sent_a_few_times(
+    serve: Serve, person: Person, fault: dict[str, Any]
+) -> None:
+    server = serve()
+    login = login_of(server, person)
+    server.expire_access_tokens()
+    server.faults.token_endpoint = Fault(**fault, times=None)
+    with pytest.raises(TransportError, match=r"could not be refreshed \(3 attempts\), and stays stored"):
+        login.ask()
+    assert refreshes(server) == 3
+    assert login.windows == 1
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        ("http://127.0.0.1:{port}/token", "was refused"),
+        ("http://nowhere.invalid/token", "could not be resolved"),
+    ],
+)
+def test_a_token_endpoint_that_cannot_be_reached_costs_nothing(
+    serve: Serve, person: Person, closed_port: int, endpoint: str, said: str
+) -> None:
+    server = serve()
+    login = login_of(server, person, allow_private_network=True)
+    age(login.storage, server.url, 2 * HOUR)
+    before = edit(login.storage, server.url, token_endpoint=endpoint.format(port=closed_port))
+    with pytest.raises(TransportError, match=rf"\(3 attempts\).*{said}") as caught:
+        login.ask(auth=login.oauth())
+    assert not caught.value.may_have_acted
+    assert login.record == before
+    assert login.windows == 1
+
+
+@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
+def test_the_only_copy_of_a_rotated_token_that_was_destroyed_costs_one_login(
+    serve: Serve, person: Person, fault: dict[str, Any]
+) -> None:
+    """The strictest server: the second offer ends the whole login. It was lost already, and the person is asked once."""
+    server = serve()
+    login = login_of(server, person)
+    server.expire_access_tokens()
+    server.faults.token_endpoint = Fault(**fault, after_acting="truncate" not in fault)
+    assert [login.ask().status_code for _ in range(3)] == [200] * 3
+    assert login.windows == 2
+    assert server.reuse_detections == 1
+
+
+@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
+def test_a_rotated_token_whose_answer_was_destroyed_is_had_again_within_the_grace(
+    serve: Serve, person: Person, fault: dict[str, Any]
+) -> None:
+    server = serve(rotation_grace=30)
+    login = login_of(server, person)
+    server.expire_access_tokens()
+    server.faults.token_endpoint = Fault(**fault, after_acting="truncate" not in fault)
+    assert login.ask().status_code == 200
+    assert login.windows == 1
+    assert server.reuse_detections == 0
+
+
+def test_a_retry_after_that_is_a_date_reaches_the_caller(serve: Serve, person: Person) -> None:
+    """RFC 9110 section 10.2.3."""
+    server = serve()
+    login = login_of(server, person)
+    server.expire_access_tokens()
+    in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    server.faults.token_endpoint = Fault(status=503, times=None, retry_after=in_an_hour)
+    with pytest.raises(TransportError) as caught:
+        login.ask()
+    assert caught.value.retry_after == pytest.approx(HOUR, abs=10)
+    assert refreshes(server) == 1
+
+
+def test_a_code_that_the_server_did_not_see_is_sent_again(serve: Serve, person: Person) -> None:
+    """A person's login isn't lost to a server that is busy for a moment. A code that it may have seen comes only once."""
+    server = serve()
+    login = Login(server, person)
+    server.faults.token_endpoint = Fault(status=429)
+    assert login.ask().status_code == 200
+    assert server.count("token", grant_type="authorization_code") == 2
+    other = Login(server, person)
+    server.faults.token_endpoint = Fault(reset=True)
+    with pytest.raises(TransportError):
+        other.ask()
+    assert server.count("token", grant_type="authorization_code") == 3
+
+
+def test_after_an_early_refresh_that_was_told_to_wait_the_next_one_waits(serve: Serve, person: Person) -> None:
+    clock = Clock()
+    with isolated(clock=clock):
+        server = serve(clock=clock)
+        login = login_of(server, person)
+        clock.advance(HOUR - 40)
+        server.faults.token_endpoint = Fault(status=429, retry_after=30)
+        assert login.ask().status_code == 200
+        clock.advance(25)  # more than half of what was left
+        assert login.ask().status_code == 200
+        assert refreshes(server) == 1
+        clock.advance(6)
+        assert login.ask().status_code == 200
+        assert refreshes(server) == 2
+
+
 def test_an_early_refresh_that_fails_leaves_the_valid_token_in_use(serve: Serve, person: Person) -> None:
     """Cloudflare: an early refresh may get 400 or 429. An early refresh is refused while the access token is still valid."""
     for fault in (
@@ -431,6 +590,95 @@ def test_many_requests_at_once_to_such_a_server_cause_one_window(serve: Serve, p
     answers = in_threads(10, lambda _: login.ask().status_code)
     assert answers == [401] * 10
     assert login.windows == 1
+
+
+REFUSED = Fault(status=401, times=None, headers={"WWW-Authenticate": "Bearer"})
+
+
+def views(login: Login, folder: Path, count: int) -> list[OAuth]:
+    """Objects as other processes have them: they share nothing but the folder."""
+    return [login.oauth(storage=FileStorage(folder)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("refreshable", ["always", "never"])
+def test_such_a_server_causes_no_window_of_other_objects_and_processes_either(
+    serve: Serve, person: Person, tmp_path: Path, refreshable: Literal["always", "never"]
+) -> None:
+    """One of them had a person log in, in vain, and has left word of that."""
+    server = serve(refresh_tokens=refreshable)
+    server.faults.mcp_endpoint = REFUSED
+    login = Login(server, person, storage=FileStorage(tmp_path))
+    for auth in views(login, tmp_path, 4):
+        assert [login.ask(auth=auth).status_code for _ in range(2)] == [401] * 2
+    assert login.windows == 1
+
+
+def test_many_objects_at_once_at_such_a_server_cause_one_window(serve: Serve, person: Person, tmp_path: Path) -> None:
+    server = serve()
+    login = login_of(server, person, storage=FileStorage(tmp_path))
+    server.faults.mcp_endpoint = REFUSED
+    auths = views(login, tmp_path, 8)
+    assert in_threads(8, lambda number: login.ask(auth=auths[number]).status_code) == [401] * 8
+    assert login.windows == 2
+
+
+def test_word_of_a_login_in_vain_is_taken_back_when_a_token_is_let_through(
+    serve: Serve, person: Person, tmp_path: Path
+) -> None:
+    server = serve()
+    login = Login(server, person, storage=FileStorage(tmp_path))
+    server.faults.mcp_endpoint = Fault(status=401, times=2, headers={"WWW-Authenticate": "Bearer"})
+    first, second, third = views(login, tmp_path, 3)
+    assert login.ask(auth=first).status_code == 401
+    server.expire_access_tokens()
+    assert login.ask(auth=second).status_code == 200  # refreshed
+    server.expire_access_tokens()
+    server.revoke_refresh_tokens()
+    assert login.ask(auth=third).status_code == 200
+    assert login.windows == 2
+    record = login.record
+    assert record is not None
+    assert record.refused_at is None
+
+
+def test_a_method_that_needs_no_token_says_nothing_of_the_token(serve: Serve, person: Person) -> None:
+    """Each initialize is let through, each call refused: a loop of windows."""
+    server = serve(anonymous_methods=("initialize",))
+    server.faults.mcp_endpoint = Fault(
+        status=401,
+        times=None,
+        headers={"WWW-Authenticate": "Bearer"},
+        when=lambda request: request.params.get("method") != "initialize",
+    )
+    login = Login(server, person)
+    start = message("initialize", protocolVersion="2025-11-25")
+    for _ in range(3):
+        login.ask(start)
+        assert login.ask().status_code == 401
+    assert login.windows == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_outage_in_between_says_nothing_of_the_token(serve: Serve, person: Person, status: int) -> None:
+    server = serve()
+    login = Login(server, person)
+    for _ in range(3):
+        server.faults.mcp_endpoint = REFUSED
+        assert login.ask().status_code == 401
+        server.faults.mcp_endpoint = Fault(status=status)
+        assert login.ask().status_code == status
+    assert login.windows == 1
+
+
+def test_a_login_by_hand_is_a_way_out(serve: Serve, person: Person) -> None:
+    server = serve()
+    login = Login(server, person)
+    server.faults.mcp_endpoint = REFUSED
+    assert login.ask().status_code == 401
+    mcp_login.sync.login(server.url, force=True, **login.options)
+    assert login.windows == 2
+    server.faults.clear()
+    assert login.ask().status_code == 200
 
 
 def test_a_token_that_was_adopted_first_makes_no_second_window(serve: Serve, person: Person) -> None:

@@ -316,11 +316,26 @@ def test_a_registration_that_was_forgotten_shows_only_in_the_browser_and_the_nex
     login = login_of(server, person)
     before = login.record
     server.forget_clients()
-    with pytest.raises(LoginTimeout):
+    with pytest.raises(
+        LoginTimeout, match="The next login registers this client anew, in case the server has forgotten"
+    ):
         mcp_login.sync.login(server.url, force=True, **{**login.options, "callback_timeout": 0.4})
     assert login.record == before
     mcp_login.sync.login(server.url, force=True, **login.options)
     assert server.count("registration") == 2
+
+
+def test_a_login_that_nobody_finished_with_a_new_registration_says_nothing_of_registering(serve: Serve) -> None:
+    """Nothing was forgotten: it is kept for the next login."""
+    server = serve()
+    login = Login(server, Person.closes_the_window(), callback_timeout=0.3)
+    with pytest.raises(LoginTimeout) as caught:
+        login.ask()
+    assert "registers" not in str(caught.value)
+    yes = Person.approves()
+    mcp_login.sync.login(server.url, **{**login.options, "on_authorization_url": yes, "callback_timeout": 10})
+    assert server.count("registration") == 1
+    yes.join()
 
 
 def test_a_client_secret_that_has_expired_leads_to_a_new_registration(serve: Serve, person: Person) -> None:

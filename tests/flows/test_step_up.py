@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -106,13 +106,13 @@ def test_a_step_up_without_a_person_names_the_scopes(serve: Serve, person: Perso
         None,
         "Bearer",
         'Bearer error="invalid_token"',
-        'Bearer error="insufficient_scope"',
+        'Bearer error="insufficient_scope"',  # and the resource lists nothing that wasn't asked for
         'Basic realm="x", error="insufficient_scope", scope="secret:read"',
         'Bearer realm="error=\\"insufficient_scope\\", scope=secret:read"',
     ],
 )
 def test_a_403_that_asks_for_no_scope_stands(serve: Serve, person: Person, challenge: str | None) -> None:
-    """A 403 is no reason for a login unless its Bearer challenge says insufficient_scope and which."""
+    """A 403 is no reason for a login unless its Bearer challenge says insufficient_scope, and more can be asked for."""
     server = serve()
     login = login_of(server, person)
     headers = {} if challenge is None else {"WWW-Authenticate": challenge}
@@ -163,3 +163,100 @@ def test_a_403_of_an_anonymous_request_is_a_reason_for_a_login_with_its_scopes(s
     login = Login(server, person)
     assert login.ask(SECRET).status_code in (200, 403)
     assert "secret:read" in scopes(server)[0]
+
+
+# Where the server doesn't say which scopes it wants: they are those that its metadata lists ("Scope Selection Strategy").
+
+
+def silent(serve: Serve, **settings: Any) -> EmbeddedServer:
+    """A server whose challenges name no scopes, as those of the MCP SDK, while its metadata lists them."""
+    return serve(**{"challenge_scope": False, "scopes_supported": ("mcp", "secret:read"), **settings})
+
+
+def test_scopes_that_the_challenge_does_not_name_are_those_that_the_resource_lists(
+    serve: Serve, person: Person
+) -> None:
+    server = silent(serve)
+    login = login_of(server, person, scopes="mcp")
+    assert login.ask(SECRET).status_code == 200
+    assert [set(asked) for asked in scopes(server)] == [{"mcp"}, {"mcp", "secret:read"}]
+    assert login.ask(SECRET).status_code == 200
+    assert login.windows == 2
+
+
+def test_what_the_resource_lists_is_asked_for_once_and_then_the_403_stands(serve: Serve, person: Person) -> None:
+    server = silent(serve, granted_scopes=("mcp",))
+    login = login_of(server, person, scopes="mcp")
+    assert [login.ask(SECRET).status_code for _ in range(4)] == [403] * 4
+    assert login.windows == 2
+    # ... in other objects, and when they come later, too: what was asked for is stored.
+    assert login.ask(SECRET, auth=login.oauth()).status_code == 403
+    assert login.windows == 2
+
+
+def test_a_resource_that_lists_nothing_new_is_asked_for_its_list_once(serve: Serve, person: Person) -> None:
+    server = silent(serve, scopes_supported=("mcp", "offline_access"))
+    login = login_of(server, person, scopes="mcp")
+    server.requests.clear()
+    assert [login.ask(SECRET).status_code for _ in range(3)] == [403] * 3
+    assert server.requests.endpoints == ["mcp", "resource_metadata", "mcp", "mcp"]
+    assert login.windows == 1
+
+
+def test_a_list_that_cannot_be_had_is_asked_for_again_by_the_next_request(serve: Serve, person: Person) -> None:
+    server = silent(serve)
+    login = login_of(server, person, scopes="mcp")
+    server.faults.resource_metadata = Fault(status=503, times=None)
+    assert login.ask(SECRET).status_code == 403
+    server.faults.clear()
+    assert login.ask(SECRET).status_code == 200
+    assert login.windows == 2
+
+
+def test_ten_requests_at_once_that_need_what_nobody_names_cause_one_window(serve: Serve, person: Person) -> None:
+    server = silent(serve)
+    login = login_of(server, person, scopes="mcp")
+    assert in_threads(10, lambda _: login.ask(SECRET).status_code) == [200] * 10
+    assert login.windows == 2
+
+
+def test_another_objects_step_up_is_adopted_where_nobody_names_scopes(serve: Serve, person: Person) -> None:
+    server = silent(serve)
+    login = login_of(server, person, scopes="mcp")
+    assert login.ask(SECRET, auth=login.oauth()).status_code == 200
+    assert login.ask(SECRET).status_code == 200
+    assert login.windows == 2
+
+
+def test_without_a_person_the_scopes_that_the_resource_lists_are_named(serve: Serve, person: Person) -> None:
+    """As where the challenge names them: whoever catches it knows what to ask a person for."""
+    server = silent(serve)
+    login = login_of(server, person, scopes="mcp")
+    quiet = login.oauth(interactive=False)
+    for _ in range(2):
+        with pytest.raises(LoginRequired) as caught:
+            login.ask(SECRET, auth=quiet)
+        assert set(caught.value.scopes) == {"mcp", "secret:read"}
+    assert login.ask(auth=quiet).status_code == 200
+
+
+def test_a_denied_step_up_for_what_the_resource_lists_is_not_asked_for_again(serve: Serve, person: Person) -> None:
+    server = silent(serve)
+    login = login_of(server, person, scopes="mcp")
+    no = Person.denies()
+    auth = login.oauth(on_authorization_url=no)
+    with pytest.raises(AuthorizationErrorResponse):
+        login.ask(SECRET, auth=auth)
+    assert [login.ask(SECRET, auth=auth).status_code for _ in range(2)] == [403] * 2
+    assert len(no.urls) == 1
+    no.join()
+
+
+def test_a_resource_that_lists_another_scope_each_time_gets_a_few_windows(serve: Serve, person: Person) -> None:
+    server = silent(serve)
+    login = login_of(server, person, scopes="mcp")
+    for number in range(8):
+        listed = ("mcp", f"more:{number}")
+        server.reconfigure(scopes_supported=listed, server_scopes_supported=None)
+        assert login.ask(SECRET).status_code == 403
+    assert login.windows <= 1 + 3

@@ -91,7 +91,7 @@ print(len({names}))
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src")))
 def test_no_module_is_longer_than_400_lines(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -103,7 +103,7 @@ def _order(name: str) -> tuple[int, str]:
 def test_what_a_module_offers_is_sorted_and_true(name: str) -> None:
     module = importlib.import_module(name)
     assert module.__file__
-    tree = ast.parse(Path(module.__file__).read_text())
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     defined = {
         node.name
         for node in tree.body

@@ -12,15 +12,15 @@ import socket
 import ssl
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mcp_login.errors import TransportError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["Route", "host_of", "transport_error", "wire_errors"]
+__all__ = ["Route", "Sending", "host_of", "transport_error", "wire_errors"]
 
 _LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2")
 _FAILURES = (
@@ -33,6 +33,8 @@ _FAILURES = (
     "TimeoutException",
     "UnsupportedProtocol",
 )
+# With these names the libraries say that there was no connection yet, for the request that is.
+_BEFORE_SENDING = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
 
 
@@ -51,6 +53,29 @@ class Route:
     def first_hop(self) -> str:
         """Whom the connection is made to."""
         return self.host if self.proxy is None else f"the proxy {self.proxy}"
+
+
+class Sending:
+    """Whether some of a request may have left this machine: httpcore tells `trace`.
+
+    Transports that aren't httpcore's tell nothing. Then only the type of an exception can (`may_have_acted`).
+    """
+
+    def __init__(self, *, traced: bool) -> None:
+        self._traced = traced
+        self._begun = False
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """httpcore's extension `trace`. A request to a proxy for a tunnel is not the request itself."""
+        self._traced = True
+        if event.endswith(".send_request_headers.started"):
+            self._begun = self._begun or getattr(info.get("request"), "method", b"") != b"CONNECT"
+
+    def may_have_acted(self, error: BaseException | None = None) -> bool:
+        """Whether the server may have got enough of the request to act on it, `error` being what the exchange ended with."""
+        if self._traced:
+            return self._begun
+        return type(error).__name__ not in _BEFORE_SENDING and not isinstance(error, socket.gaierror)
 
 
 def host_of(url: str) -> str:
@@ -85,16 +110,14 @@ def _chain(error: BaseException, ambient: BaseException | None) -> Iterator[Base
         waiting.extend(cause for cause in (current.__cause__, current.__context__) if cause is not None)
 
 
-def transport_error(error: BaseException, route: Route, *, ambient: BaseException | None = None) -> TransportError:
+def transport_error(
+    error: BaseException, route: Route, *, ambient: BaseException | None = None, may_have_acted: bool = True
+) -> TransportError:
     """The `TransportError` that says what `error` means for `route`. Raise it `from None`."""
-    for cause in _chain(error, ambient):
-        said = _by_system(cause, route) or _by_library(cause, route)
-        if said is not None:
-            return TransportError(said, url=route.url)
-    return TransportError(
-        f"The connection to {route.host} failed. Check the network and that the server is up, then try again.",
-        url=route.url,
-    )
+    told = (_by_system(cause, route) or _by_library(cause, route) for cause in _chain(error, ambient))
+    said = next((words for words in told if words is not None), None)
+    unknown = f"The connection to {route.host} failed. Check the network and that the server is up, then try again."
+    return TransportError(said or unknown, url=route.url, may_have_acted=may_have_acted)
 
 
 def _by_system(cause: BaseException, route: Route) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -19,7 +19,7 @@ from mcp_login.errors import PolicyError, TransportError
 from mcp_login.protocol.message import HttpRequest, HttpResponse
 
 from .body import ACCEPTED_ENCODING, BoundedBody
-from .failure import Route, host_of, transport_error, wire_errors
+from .failure import Route, Sending, host_of, transport_error, wire_errors
 from .policy import AddressSpace, NetworkPolicy, address_space, space_of_host
 from .proxy import proxy_for
 from .transport import CheckedTransport, default_ssl_context, resolve
@@ -79,21 +79,23 @@ class HttpClient:
         With `follow_redirects` a GET without body and secrets follows at most three redirects within its origin; in
         every other case the 3xx answer is returned as it is.
 
-        Raises `TransportError` (DNS, refused, TLS, reset, time-out), `PolicyError` (before anything was sent) and
-        `InvalidResponse` (too large, or not in the encoding it declares).
+        Raises `TransportError` (DNS, refused, TLS, reset, time-out; `may_have_acted` says whether the request may have been
+        sent), `PolicyError` (before anything was sent) and `InvalidResponse` (too large, or not in the encoding it declares).
         """
         ambient = sys.exception()
         url = self._checked(request.url, floor)
         proxy = None if self._factory is not None else proxy_for(str(url))
         route = Route(_without_query(url), None if proxy is None else host_of(proxy))
         limit = asyncio.timeout(self._deadline)
+        sending = Sending(traced=self._factory is None)
         try:
-            async with limit, self._channel(url, proxy, floor) as channel:
+            async with limit, self._channel(url, proxy, floor, sending) as channel:
                 return await self._exchange(channel, request, url, follow_redirects and _may_be_repeated(request))
         except wire_errors() as error:
             if limit.expired():
-                raise self._too_slow(route) from None
-            raise transport_error(error, route, ambient=ambient) from None
+                raise self._too_slow(route, may_have_acted=sending.may_have_acted()) from None
+            acted = sending.may_have_acted(error)
+            raise transport_error(error, route, ambient=ambient, may_have_acted=acted) from None
 
     async def space_of(self, url: str) -> AddressSpace:
         """The least private space of the addresses at which the origin of `url` answered our requests.
@@ -119,8 +121,8 @@ class HttpClient:
                 addresses = await resolve(parsed.raw_host.decode("ascii"), parsed.port or 0)
         except OSError as error:
             if limit.expired():
-                raise self._too_slow(route) from None
-            raise transport_error(error, route, ambient=ambient) from None
+                raise self._too_slow(route, may_have_acted=False) from None
+            raise transport_error(error, route, ambient=ambient, may_have_acted=False) from None
         return min(map(address_space, addresses))
 
     async def check_place(self, url: str, *, floor: AddressSpace) -> None:
@@ -156,16 +158,25 @@ class HttpClient:
         return parsed
 
     @asynccontextmanager
-    async def _channel(self, url: httpx.URL, proxy: str | None, floor: AddressSpace) -> AsyncIterator[_Channel]:
+    async def _channel(
+        self, url: httpx.URL, proxy: str | None, floor: AddressSpace, sending: Sending
+    ) -> AsyncIterator[_Channel]:
+        extensions = {"trace": sending.trace}
         if self._factory is not None:
-            yield self._send_by_callers_client
+
+            async def send_by_callers_client(request: HttpRequest, target: httpx.URL) -> httpx.Response:
+                return await self._send_by_callers_client(request, target, extensions)
+
+            yield send_by_callers_client
             return
         async with self._transport(url, proxy, floor) as transport:
 
             async def send(request: HttpRequest, target: httpx.URL) -> httpx.Response:
                 headers = {"user-agent": _user_agent(), "accept": "*/*", "accept-encoding": ACCEPTED_ENCODING}
                 headers |= {name.lower(): value for name, value in request.headers.items()}
-                built = httpx.Request(request.method, target, headers=headers, content=request.body)
+                built = httpx.Request(
+                    request.method, target, headers=headers, content=request.body, extensions=extensions
+                )
                 return await transport.handle_async_request(built)
 
             yield send
@@ -189,13 +200,17 @@ class HttpClient:
             self._ssl_context = default_ssl_context()
         return self._ssl_context
 
-    async def _send_by_callers_client(self, request: HttpRequest, target: httpx.URL) -> httpx.Response:
+    async def _send_by_callers_client(
+        self, request: HttpRequest, target: httpx.URL, extensions: dict[str, Any]
+    ) -> httpx.Response:
         if self._client is None:
             assert self._factory is not None  # noqa: S101 - this channel is chosen only then
             self._client = self._factory()
         headers = {"accept-encoding": ACCEPTED_ENCODING, **request.headers}
         # As text: the client may be httpx2's, whose URL type is another.
-        built = self._client.build_request(request.method, str(target), headers=headers, content=request.body)
+        built = self._client.build_request(
+            request.method, str(target), headers=headers, content=request.body, extensions=extensions
+        )
         # auth=None: the client may be one whose `auth` is this very library.
         return await self._client.send(built, stream=True, auth=None, follow_redirects=False)
 
@@ -231,11 +246,12 @@ class HttpClient:
             body.feed(part)
         return body.whole()
 
-    def _too_slow(self, route: Route) -> TransportError:
+    def _too_slow(self, route: Route, *, may_have_acted: bool) -> TransportError:
         return TransportError(
             f"{route.host} did not answer in full within {self._deadline:g} seconds. Check the network and that the "
             "server is up, then try again.",
             url=route.url,
+            may_have_acted=may_have_acted,
         )
 
 

@@ -18,9 +18,11 @@ def proxy_for(url: str) -> str | None:
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
+    if space_of_host(host) is AddressSpace.LOOPBACK:
+        return None  # before anything is asked: macOS's answer about its settings can't be had after a fork
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or space_of_host(host) is AddressSpace.LOOPBACK:
+    if not proxy:
         return None
     port = parts.port or (443 if parts.scheme == "https" else 80)
     if _excepted(host, port, proxies.get("no", "")) or proxy_bypass(host):

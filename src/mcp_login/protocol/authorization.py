@@ -52,6 +52,8 @@ _RESERVED = {
 }
 # An honest response has four parameters and a few of the server's own.
 _MAX_PARAMETERS = 64
+# Of a bare code: by RFC 6749 section 10.10 it can't be guessed, and people answer "y" or "hello" to anything that asks.
+_SHORTEST_CODE = 8
 # RFC 6749 section 10.10: guessing must be as hard as 2**128 tries.
 _MIN_STATE_BYTES = 16
 # Known only in this module: what makes a validated response.
@@ -223,7 +225,8 @@ def authorization_response_from_pasted_text(request: AuthorizationRequest, text:
     """The query string in what a person pasted, for `validate_authorization_response`.
 
     Accepted are the whole URL that the browser ended on, its query alone, and, where the server doesn't promise `iss`,
-    the bare code: the person took it from this login's own page, so the state is filled in.
+    the bare code: the person took it from this login's own page, so the state is filled in. A word that is too short to be
+    a code (below 8 characters) is none: sent as one, it would end the login.
 
     Raises `InvalidResponse` if it is none of these; the message doesn't quote the text.
     """
@@ -240,7 +243,7 @@ def authorization_response_from_pasted_text(request: AuthorizationRequest, text:
     parameters = _parameters(query) or {}
     if "code" in parameters or "error" in parameters:
         return query
-    if "://" in pasted or not re.fullmatch(r"[!-~]+", pasted):
+    if "://" in pasted or not re.fullmatch(rf"[!-~]{{{_SHORTEST_CODE},}}", pasted):
         raise _unusable(request, "there is no code in it. Paste the whole address the browser shows after the login")
     if request.iss_parameter_supported:
         # The bare code lacks the `iss` that this server promises: no way round the table.

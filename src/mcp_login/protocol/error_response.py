@@ -41,6 +41,8 @@ _HINTS = {
     "unauthorized_client": "The server does not allow this client this kind of login: ask its operator for a client_id",
 }
 # AADSTS9010010: resource and scopes don't match. AADSTS901002: `resource` is not supported.
+# OAuth errors that say that the request was turned away. `server_error` doesn't: who knows how far it got.
+_TURNED_AWAY = frozenset({"rate_limited", "ratelimited", "slow_down", "temporarily_unavailable", "too_many_requests"})
 _ENTRA = re.compile(r"AADSTS(?:9010010|901002)(?!\d)")
 
 
@@ -115,15 +117,23 @@ def is_unavailable(response: HttpResponse) -> bool:
     return response.status in (408, 429) or response.status >= 500
 
 
-def unavailable(response: HttpResponse, *, what: str, error: str | None = None) -> TransportError:
+def unavailable(
+    response: HttpResponse, *, what: str, error: str | None = None, now: float | None = None
+) -> TransportError:
     """The `TransportError` for an answer that says "not now".
 
-    `what` names the endpoint, `error` is the OAuth error code in the answer, if any.
+    `what` names the endpoint, `error` is the OAuth error code in the answer, if any; `now` as for `retry_after`.
+
+    408, 429 and errors such as `temporarily_unavailable` say that nothing was done. Any other 5xx leaves it open: a gateway
+    answers 502 or 503 for a server that fell silent after it had acted, too.
     """
     said = f"HTTP {response.status}" + (f" ({printable(error, 100)})" if error else "")
-    wait = retry_after(response)
+    wait = retry_after(response, now)
     when = "try again later" if wait is None else f"try again in {wait:.0f} seconds"
     host = printable(urlsplit(response.url).netloc.rpartition("@")[2], 100)
     return TransportError(
-        f"The {what} of {host} answered {said}. Nothing stored was changed; {when}.", url=response.url, retry_after=wait
+        f"The {what} of {host} answered {said}. Nothing stored was changed; {when}.",
+        url=response.url,
+        retry_after=wait,
+        may_have_acted=error not in _TURNED_AWAY and response.status not in (408, 429),
     )

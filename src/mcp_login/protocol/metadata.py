@@ -68,11 +68,14 @@ def load_json_object(response: HttpResponse, *, what: str) -> dict[str, Any]:
 def retry_after(response: HttpResponse, now: float | None = None) -> float | None:
     """The wait that `response` asks for by `Retry-After`, in seconds from 0 to `MAX_RETRY_AFTER`, or None.
 
-    A date is understood only where `now` (seconds since the epoch) is given. Implements RFC 9110 section 10.2.3.
+    A date counts from the answer's own `Date`, which is of the same clock, else from `now` (seconds since the epoch); with
+    neither it isn't understood. Implements RFC 9110 section 10.2.3.
     """
     value = (response.header("retry-after") or "").strip()
     if _SECONDS.fullmatch(value):
         return min(float(value), MAX_RETRY_AFTER)
+    said = _http_date((response.header("date") or "").strip(), now)
+    now = now if said is None else said
     if now is None:
         return None
     date = _http_date(value, now)
@@ -131,13 +134,15 @@ _HTTP_DATES = (
 )
 
 
-def _http_date(value: str, now: float) -> float | None:
-    """The seconds since the epoch of the HTTP-date `value`, or None."""
+def _http_date(value: str, now: float | None) -> float | None:
+    """The seconds since the epoch of the HTTP-date `value`, or None. A year of two digits needs `now`."""
     match = next((m for m in (pattern.fullmatch(value) for pattern in _HTTP_DATES) if m), None)
     if match is None or match["month"] not in _MONTHS:
         return None
     year = int(match["year"])
     if len(match["year"]) == 2:
+        if now is None:
+            return None
         # RFC 9110 section 5.6.7: a date more than 50 years in the future is the past one with the same two digits.
         latest = datetime.fromtimestamp(now, UTC).year + 50
         year = latest - (latest - year) % 100

@@ -72,6 +72,8 @@ _DEAD_REFRESH_TOKEN = re.compile(
     re.IGNORECASE,
 )
 _VISIBLE = re.compile(r"[!-~]+")
+# To log in anew, which is the advice elsewhere, is not what somebody wants who logged out.
+_TOKEN_LIVES_ON = "The token lives on until it expires; end the access in the server's own settings"  # noqa: S105
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
 _MAX_PARAMETERS = 64
 
@@ -177,11 +179,19 @@ def build_revocation_request(
     client: ClientInformation,
     token: str,
     token_type_hint: Literal["access_token", "refresh_token"] | None = None,
+    *,
+    name_empty_secret: bool = False,
 ) -> HttpRequest:
-    """The request that revokes a token (RFC 7009 section 2.1)."""
+    """The request that revokes a token (RFC 7009 section 2.1).
+
+    `name_empty_secret`: a client without a secret says so with an empty `client_secret`, which it may leave out otherwise
+    (RFC 6749 section 2.3.1).
+    """
     form = {"token": token}
     if token_type_hint is not None:
         form["token_type_hint"] = token_type_hint
+    if name_empty_secret and client.client_secret is None:
+        form["client_secret"] = ""
     return _post(revocation_endpoint, client, form, secrets=(token,))
 
 
@@ -198,17 +208,19 @@ def _post(endpoint: str, client: ClientInformation, form: dict[str, str], *, sec
     )
 
 
-def parse_token_response(response: HttpResponse, *, secrets: Sequence[str] = ()) -> TokenResponse:
+def parse_token_response(
+    response: HttpResponse, *, secrets: Sequence[str] = (), now: float | None = None
+) -> TokenResponse:
     """The tokens in the answer of a token endpoint (RFC 6749 section 5).
 
     JSON and form-encoded bodies, any 2xx status, an error with status 200, numbers as text and null for "absent" are
     all accepted, because servers send them. `secrets` (`HttpRequest.secrets`) are masked where an error quotes the
-    server.
+    server. `now`, in seconds since the epoch, is for a Retry-After that is a date, in an answer that has none itself.
 
     Raises `TransportError` if the server says "not now" (408, 429, 5xx, and errors such as `temporarily_unavailable`),
     `TokenErrorResponse` for any other OAuth error, `InvalidResponse` for everything else.
     """
-    data = _read(response, secrets)
+    data = _read(response, secrets, now=now)
     if response.status >= 300:
         raise _invalid(
             response,
@@ -241,18 +253,24 @@ def parse_revocation_response(response: HttpResponse, *, secrets: Sequence[str] 
     """
     if 200 <= response.status < 300:
         return
-    _read(response, secrets, what="revocation endpoint")
+    _read(response, secrets, what="revocation endpoint", hint=_TOKEN_LIVES_ON)
     raise _invalid(
         response, f"the revocation endpoint answered HTTP {response.status} without an OAuth error", what=None
     )
 
 
-def _read(response: HttpResponse, secrets: Sequence[str], what: str = "token endpoint") -> dict[str, Any] | None:
+def _read(
+    response: HttpResponse,
+    secrets: Sequence[str],
+    what: str = "token endpoint",
+    hint: str | None = None,
+    now: float | None = None,
+) -> dict[str, Any] | None:
     """The decoded body, or None if it can't be decoded; raises the error that it or the status stands for."""
     data = _decode(response)
     fields = None if data is None else error_fields(data, secrets)
     if is_unavailable(response) or (fields is not None and fields.error in _PASSING):
-        raise unavailable(response, what=what, error=None if fields is None else fields.error)
+        raise unavailable(response, what=what, error=None if fields is None else fields.error, now=now)
     if fields is not None:
         raise TokenErrorResponse(
             fields.error,
@@ -260,7 +278,8 @@ def _read(response: HttpResponse, secrets: Sequence[str], what: str = "token end
             error_uri=fields.uri,
             status_code=response.status,
             url=response.url,
-            hint=hint_for(fields),
+            hint=hint or hint_for(fields),
+            endpoint=what,
             ends_session=_ends_session(fields),
         )
     return data

@@ -138,7 +138,7 @@ def _parse(url: str, what: str) -> _Parts:
         )
     match = _URI.fullmatch(url)
     if match is None or match[1].lower() not in _DEFAULT_PORTS:
-        meant = f" Did you mean https://{_shown(url)}?" if "://" not in url and "." in url.partition("/")[0] else ""
+        meant = _meant(url)
         raise PolicyError(
             f"The {what} {_shown(url)!r} is not a URL that starts with https:// (or http:// on this machine).{meant}"
         )
@@ -162,6 +162,15 @@ def _parse(url: str, what: str) -> _Parts:
         query=match[4] or "",
         fragment=match[5] or "",
     )
+
+
+def _meant(url: str) -> str:
+    """The question whether a URL without its scheme was meant: http on this machine, else https."""
+    host = re.split(r"[/?#]", url, maxsplit=1)[0]
+    if "://" in url or not ("." in host or host.lower().partition(":")[0] == "localhost"):
+        return ""
+    scheme = "http" if is_loopback_url(f"http://{host}") else "https"
+    return f" Did you mean {scheme}://{_shown(url)}?"
 
 
 def _climbs(path: str) -> bool:

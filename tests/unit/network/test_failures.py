@@ -7,8 +7,10 @@ import datetime as dt
 import shutil
 import ssl
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
+import httpx2
 import pytest
 
 from mcp_login.errors import TransportError
@@ -18,6 +20,7 @@ from mcp_login.protocol.message import HttpRequest
 from tests.unit.network.peers import Conversation, Names, Peer, connect_proxy, ok, reset, saying
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import trustme
@@ -104,6 +107,89 @@ async def test_an_earlier_failure_that_is_being_dealt_with_is_not_taken_for_the_
     route = Route("https://mcp.example.com/")
     assert "refused" in str(transport_error(error, route))
     assert "The connection to mcp.example.com failed." in str(transport_error(error, route, ambient=earlier))
+
+
+# --- whether the server may have acted
+
+
+async def may_have_acted(url: str, client: HttpClient | None = None) -> bool:
+    with pytest.raises(TransportError) as error:
+        await (client or HttpClient()).send(HttpRequest("POST", url, body=b"refresh_token=r"))
+    return error.value.may_have_acted
+
+
+def hanging(*, after: bytes | None) -> Callable[[Peer], Conversation]:
+    """A server that says `after` once it has the request (None: it doesn't even read), and then nothing."""
+
+    def conversation(peer: Peer) -> Conversation:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if after is not None:
+                await peer.read_request(reader)
+                writer.write(after)
+            await asyncio.sleep(1)
+
+        return talk
+
+    return conversation
+
+
+async def test_a_request_that_was_never_sent_cannot_have_been_acted_on(closed_port: int) -> None:
+    assert not await may_have_acted("https://mcp.invalid/")
+    assert not await may_have_acted(f"http://127.0.0.1:{closed_port}/")
+
+
+async def test_a_failed_handshake_is_before_the_request(serve: Serve, tls: ssl.SSLContext) -> None:
+    peer = await serve(saying(ok()), tls)
+    assert not await may_have_acted(peer.url(scheme="https", host="localhost"))
+
+
+async def test_a_time_out_of_the_handshake_is_before_the_request(serve: Serve) -> None:
+    peer = await serve(hanging(after=None))
+    assert not await may_have_acted(peer.url(scheme="https"), HttpClient(deadline=0.1))
+
+
+async def test_a_tunnel_that_is_not_dug_is_before_the_request(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CONNECT request to the proxy was sent; the request itself was not."""
+    for head in (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", b""):
+        proxy = await serve(hanging(after=head))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        assert not await may_have_acted(f"https://{HOST}/", HttpClient(deadline=0.2))
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"])
+async def test_a_time_out_after_sending_leaves_it_open(said: bytes, serve: Serve) -> None:
+    peer = await serve(hanging(after=said))
+    assert await may_have_acted(peer.url(), HttpClient(deadline=0.1))
+
+
+@pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"])
+async def test_an_answer_that_breaks_off_leaves_it_open(answer: bytes, serve: Serve) -> None:
+    peer = await serve(saying(answer))
+    assert await may_have_acted(peer.url())
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+async def test_a_callers_client_tells_too(library: Any, serve: Serve, closed_port: int) -> None:
+    def client() -> HttpClient:
+        return HttpClient(factory=lambda: library.AsyncClient(trust_env=False), deadline=0.3)
+
+    assert not await may_have_acted(f"http://127.0.0.1:{closed_port}/", client())
+    peer = await serve(saying(b""))
+    assert await may_have_acted(peer.url(), client())
+
+
+@pytest.mark.parametrize(
+    ("error", "acted"),
+    [(httpx.ConnectError("x"), False), (httpx.ConnectTimeout("x"), False), (httpx.ReadError("x"), True)],
+    ids=lambda value: type(value).__name__,
+)
+async def test_a_transport_that_tells_nothing_is_judged_by_its_error(error: Exception, acted: bool) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    transport = httpx.MockTransport(fail)
+    client = HttpClient(factory=lambda: httpx.AsyncClient(transport=transport))
+    assert await may_have_acted("https://mcp.example.com/token", client) is acted
 
 
 # --- TLS

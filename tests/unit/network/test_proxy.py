@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mcp_login.network import proxy
 from mcp_login.network.proxy import proxy_for
 
 __all__: list[str] = []
@@ -39,6 +40,18 @@ def test_loopback_is_never_asked_of_a_proxy(url: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HTTP_PROXY", PROXY)
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
     assert proxy_for(url) is None
+
+
+def test_for_loopback_the_system_is_not_asked_for_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS's answer can't be had in a forked process: asking for it ends the process."""
+
+    def settings() -> dict[str, str]:
+        raise AssertionError("the system was asked")
+
+    monkeypatch.setattr(proxy, "getproxies", settings)
+    assert proxy_for("http://127.0.0.1:8000/mcp") is None
+    with pytest.raises(AssertionError):
+        proxy_for("https://mcp.example.com/mcp")
 
 
 @pytest.mark.parametrize(

@@ -496,22 +496,22 @@ class TestPasted:
     @pytest.mark.parametrize(
         "text",
         [
-            f"{REDIRECT}?code=4%2F0A&state={STATE}",
-            f"  {REDIRECT}?code=4%2F0A&state={STATE}\n",
-            f'"{REDIRECT}?code=4%2F0A&state={STATE}"',
-            f"<{REDIRECT}?code=4%2F0A&state={STATE}>",
-            f"{REDIRECT}?code=4%2F0A&\r\nstate={STATE}",
-            f"{REDIRECT}?code=4%2F0A&state={STATE}#_=_",
-            f"http://localhost:9/elsewhere?code=4%2F0A&state={STATE}",
-            f"?code=4%2F0A&state={STATE}",
-            f"code=4%2F0A&state={STATE}",
-            "4/0A",
-            "4%2F0A",
+            f"{REDIRECT}?code=4%2F0AeQYxz&state={STATE}",
+            f"  {REDIRECT}?code=4%2F0AeQYxz&state={STATE}\n",
+            f'"{REDIRECT}?code=4%2F0AeQYxz&state={STATE}"',
+            f"<{REDIRECT}?code=4%2F0AeQYxz&state={STATE}>",
+            f"{REDIRECT}?code=4%2F0AeQYxz&\r\nstate={STATE}",
+            f"{REDIRECT}?code=4%2F0AeQYxz&state={STATE}#_=_",
+            f"http://localhost:9/elsewhere?code=4%2F0AeQYxz&state={STATE}",
+            f"?code=4%2F0AeQYxz&state={STATE}",
+            f"code=4%2F0AeQYxz&state={STATE}",
+            "4/0AeQYxz",
+            "4%2F0AeQYxz",
         ],
     )
     def test_the_url_its_query_or_the_code_are_accepted(self, text: str) -> None:
         query = authorization_response_from_pasted_text(request(), text)
-        assert validate_authorization_response(request(), query).code == "4/0A"
+        assert validate_authorization_response(request(), query).code == "4/0AeQYxz"
 
     def test_a_pasted_error_is_an_error(self) -> None:
         query = authorization_response_from_pasted_text(request(), f"{REDIRECT}?error=access_denied&state={STATE}")
@@ -535,7 +535,7 @@ class TestPasted:
         assert STATE not in repr(caught.value)
 
     @pytest.mark.parametrize(
-        "text", ["", "  ", "yes please", "https://mcp.example.com/", "https://x.example/?a=b", "cöde"]
+        "text", ["", "  ", "y", "hello", "yes please", "https://mcp.example.com/", "https://x.example/?a=b", "cöde"]
     )
     def test_anything_else_is_refused_with_what_to_paste(self, text: str) -> None:
         with pytest.raises(InvalidResponse, match="Paste the whole address"):
@@ -548,7 +548,7 @@ class TestPasted:
             validate_authorization_response(request(), query)
 
     @given(
-        st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="%&=?#:\"'<>`"), min_size=1)
+        st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="%&=?#:\"'<>`"), min_size=8)
     )
     def test_a_bare_code_arrives_as_it_is(self, code: str) -> None:
         query = authorization_response_from_pasted_text(request(), code)

@@ -156,6 +156,14 @@ def test_all_three_forms_of_a_date_are_read(date: str) -> None:
     assert retry_after(answer("", 429, retry_after=date)) is None
 
 
+def test_a_date_counts_from_the_answers_own_date() -> None:
+    """Whose clock is right doesn't matter: both dates are of the server's."""
+    dates = {"retry_after": "Sun, 06 Nov 1994 08:49:37 GMT", "date": "Sun, 06 Nov 1994 08:49:07 GMT"}
+    assert retry_after(answer("", 503, **dates)) == 30
+    assert retry_after(answer("", 503, **dates), now=NOW + 1e9) == 30
+    assert retry_after(answer("", 503, **{**dates, "date": "yesterday"}), now=NOW - 5) == 5
+
+
 def test_two_digits_of_a_year_are_at_most_fifty_years_ahead() -> None:
     """RFC 9110 section 5.6.7: "more than 50 years in the future" means "the most recent year in the past"."""
     assert retry_after(answer("", 503, retry_after="Thursday, 01-Jan-75 00:00:00 GMT"), now=NOW) == 0

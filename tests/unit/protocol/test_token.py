@@ -482,6 +482,34 @@ class TestErrors:
             parse(body, status, retry_after="7")
         assert caught.value.retry_after == 7
 
+    @pytest.mark.parametrize(
+        ("status", "data", "acted"),
+        [
+            (408, {}, False),
+            (429, {}, False),
+            (429, {"error": "invalid_grant"}, False),
+            (400, {"error": "slow_down"}, False),
+            (503, {"error": "temporarily_unavailable"}, False),
+            (200, {"error": "server_error"}, True),
+            (500, {"error": "server_error"}, True),
+            (500, {"error": "invalid_grant"}, True),
+            (502, {}, True),
+            (503, {}, True),
+            (504, {}, True),
+        ],
+    )
+    def test_it_is_told_whether_the_server_may_have_acted(self, status: int, data: object, acted: bool) -> None:
+        """429 (RFC 6585 section 4) and named errors turn a request away; a gateway's 5xx says nothing of the server behind."""
+        with pytest.raises(TransportError) as caught:
+            parse(data, status)
+        assert caught.value.may_have_acted is acted
+
+    def test_a_retry_after_that_is_a_date_counts_from_the_answers_own_date(self) -> None:
+        """RFC 9110 section 10.2.3. The server's clock may be years off: both are of that clock."""
+        with pytest.raises(TransportError, match="in 7 seconds") as caught:
+            parse({}, 503, retry_after="Sun, 06 Nov 1994 08:49:44 GMT", date="Sun, 06 Nov 1994 08:49:37 GMT")
+        assert caught.value.retry_after == 7
+
     @pytest.mark.parametrize("error", ["temporarily_unavailable", "slow_down", "server_error", "ratelimited"])
     @pytest.mark.parametrize("status", [200, 400, 401])
     def test_an_error_that_passes_is_no_refusal(self, error: str, status: int) -> None:
@@ -556,6 +584,7 @@ class TestRevocation:
         data = {"error": "unsupported_token_type", "error_description": f"not {REFRESH_TOKEN}"}
         with pytest.raises(TokenErrorResponse, match="unsupported_token_type") as caught:
             parse_revocation_response(answer(data, 400), secrets=(REFRESH_TOKEN,))
+        assert str(caught.value).startswith("The revocation endpoint refused the request: unsupported_token_type")
         assert caught.value.error_description == "not […]"
 
     @pytest.mark.parametrize("status", [302, 404, 405])

@@ -1,0 +1,366 @@
+"""Programs whose keychain is locked, opened again and emptied under them.
+
+The real one: tests/real/test_secret_service_sessions.py.
+
+Each `KeychainStorage` of its own is a program of its own here: they share the keychain, and the folder with its locks.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import queue
+import warnings
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+from keyring.errors import KeyringLocked
+
+import mcp_login.sync
+from mcp_login import KeychainStorage, StorageLocked, StorageWarning
+from mcp_login.portal import portal
+from mcp_login.protocol.client import ClientInformation
+from mcp_login.saving import save_later, saving_pauses, waiting_for
+from mcp_login.session import Session
+from mcp_login.storage.index import Index
+from mcp_login.storage.record import Record, record_key
+from tests.flows.support import Login, login_of, store, stored
+from tests.unit.storage.keyrings import MemoryKeyring
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mcp_login import Storage
+    from mcp_login.flight import Demand, Renewed
+    from mcp_login.grants.base import Grant
+    from mcp_login.testing import EmbeddedServer, Person
+    from tests.flows.conftest import Serve
+
+__all__: list[str] = []
+
+URL = "https://mcp.example/mcp"
+
+
+class Keychain(MemoryKeyring):
+    """Can be locked, and says so at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.locked = False
+        #: How many calls it still refuses, though it is open.
+        self.refusals = 0
+        #: Whether it can be read, and not written to.
+        self.read_only = False
+
+    def open(self) -> None:
+        """As the person does."""
+        self.locked = False
+
+    def _require_open(self) -> None:
+        refuses = self.refusals > 0
+        self.refusals -= refuses
+        if refuses or self.locked:
+            raise KeyringLocked("locked")
+
+    def get_password(self, service: str, username: str) -> str | None:
+        self._require_open()
+        return super().get_password(service, username)
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self._require_open()
+        if self.read_only:
+            raise KeyringLocked("read only")
+        super().set_password(service, username, password)
+
+
+@pytest.fixture
+def keychain() -> Keychain:
+    """One that is open."""
+    return Keychain()
+
+
+@pytest.fixture
+def server(serve: Serve) -> EmbeddedServer:
+    """Rotation without grace, and detection of reuse."""
+    return serve(refresh_revokes_access_tokens=True)
+
+
+def program(server: EmbeddedServer, person: Person, keychain: Keychain) -> Login:
+    """Another program that uses the keychain."""
+    return Login(server, person, storage=KeychainStorage(backend=keychain))
+
+
+def refreshes(server: EmbeddedServer) -> int:
+    return server.count("token", grant_type="refresh_token")
+
+
+@pytest.fixture
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StorageWarning)
+        yield
+
+
+@pytest.mark.usefixtures("_quiet")
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_refresh_token_that_another_program_used_up_is_not_sent_from_behind_a_locked_keychain(
+    server: EmbeddedServer, person: Person, keychain: Keychain, times: int
+) -> None:
+    first = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    second = program(server, person, keychain)
+    assert second.ask().status_code == 200
+    for _ in range(times):
+        server.expire_access_tokens()
+        assert first.ask().status_code == 200
+    keychain.locked = True
+    with pytest.raises(StorageLocked):
+        second.ask()
+    assert (refreshes(server), server.reuse_detections, first.windows) == (times, 0, 1)
+    keychain.locked = False
+    assert second.ask().status_code == 200
+    assert (refreshes(server), server.reuse_detections, first.windows) == (times, 0, 1)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_two_programs_do_not_both_refresh_behind_a_locked_keychain(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    first = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    second = program(server, person, keychain)
+    assert second.ask().status_code == 200
+    keychain.locked = True
+    server.expire_access_tokens()
+    assert first.ask().status_code == 200
+    with pytest.raises(StorageLocked):
+        second.ask()
+    assert (refreshes(server), server.reuse_detections, first.windows) == (1, 0, 1)
+    # The one that has the new tokens goes on by itself.
+    server.expire_access_tokens()
+    assert first.ask().status_code == 200
+    assert (refreshes(server), server.reuse_detections, first.windows) == (2, 0, 1)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_note_that_can_not_be_read_says_nothing(
+    server: EmbeddedServer, person: Person, keychain: Keychain, home: Path
+) -> None:
+    login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    notes = list(home.rglob("*.spent"))
+    assert len(notes) == 1
+    notes[0].write_bytes(b"\xff\x00 torn")
+    keychain.locked = True
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    assert (refreshes(server), login.windows) == (2, 1)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_what_could_not_be_saved_is_saved_by_the_next_demand(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    keychain.locked = True
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    keychain.locked = False
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    server.expire_access_tokens()
+    assert program(server, person, keychain).ask().status_code == 200
+    assert (server.reuse_detections, login.windows) == (0, 1)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_program_started_behind_a_locked_keychain_goes_back_to_it(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    login_of(server, person, storage=KeychainStorage(backend=keychain))
+    windows = len(person.urls)
+    keychain.locked = True
+    late = Login(server, person, storage=KeychainStorage(backend=keychain), interactive=False)
+    with pytest.raises(mcp_login.LoginRequired):
+        late.ask()
+    keychain.locked = False
+    assert late.ask().status_code == 200
+    assert len(person.urls) == windows
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_login_in_memory_is_saved_when_the_keychain_is_open_again(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    keychain.locked = True
+    login = program(server, person, keychain)
+    assert login.ask().status_code == 200
+    keychain.locked = False
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    assert login.record is not None
+    assert [entry.server_url for entry in mcp_login.sync.accounts()] == [server.url]
+    server.expire_access_tokens()
+    assert program(server, person, keychain).ask().status_code == 200
+    assert (server.reuse_detections, login.windows) == (0, 1)
+
+
+def test_a_login_whose_item_was_deleted_goes_on_from_memory(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    keychain.passwords.clear()
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    assert login.record is not None
+    assert (refreshes(server), server.reuse_detections, login.windows) == (1, 0, 1)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_tokens_that_wait_to_be_saved_do_not_bring_a_logout_back(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    server.reconfigure(revocation=False)
+    login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    keychain.locked = True
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    keychain.locked = False
+    mcp_login.sync.logout(server.url, storage=KeychainStorage(backend=keychain))
+    server.expire_access_tokens()
+    with pytest.raises(mcp_login.LoginRequired):
+        mcp_login.sync.access_token(server.url, storage=login.storage)
+    assert login.record is None
+    assert Index().entries() == []
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_logout_ends_a_login_that_another_session_still_waits_to_save(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    keychain.read_only = True
+    login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    key = record_key(server.url, None)
+    assert waiting_for(login.storage, key) is not None
+    result = mcp_login.sync.logout(server.url, storage=login.storage)
+    assert (result.deleted, result.revoked) == (True, True)
+    assert waiting_for(login.storage, key) is None
+
+
+# Saving later, with no demand
+
+
+async def _no_renewal(session: Session, demand: Demand) -> Renewed:
+    raise AssertionError("nothing is asked for")
+
+
+def _no_grant() -> Grant:
+    raise AssertionError("nobody logs in")
+
+
+def session_with_unsaved(storage: Storage, record: Record, stored: Record | None = None) -> Session:
+    """One whose tokens could not be saved."""
+    session = Session(URL, storage=storage, grant=_no_grant, renew=_no_renewal)
+    session.adopt(record)
+    session.unsaved = record
+    session.stored = None if stored is None else stored.dump()
+    return session
+
+
+def record_of(obtained_at: float) -> Record:
+    return Record(
+        server_url=URL,
+        issuer="https://as.example",
+        client=ClientInformation(issuer="https://as.example", client_id="c", mechanism="dynamic"),
+        token_endpoint="https://as.example/token",
+        access_token=f"access {obtained_at:g}",
+        resource=URL,
+        refresh_token=f"refresh {obtained_at:g}",
+        obtained_at=obtained_at,
+    )
+
+
+async def begun(session: Session, pauses: Callable[[], Iterator[float]]) -> asyncio.Task[None] | None:
+    """What saves later, under way."""
+    return save_later(session, pauses)
+
+
+async def ended(task: asyncio.Task[None] | None) -> None:
+    """It has saved, or given up."""
+    assert task is not None
+    await task
+
+
+def saved_later(session: Session, tries: int = 5) -> None:
+    """Let it be tried again `tries` times without pauses, to the end."""
+    task = portal().submit(functools.partial(begun, session, lambda: iter([0.0] * tries))).result(10)
+    portal().submit(functools.partial(ended, task)).result(10)
+
+
+def unsaved_of(session: Session) -> Record | None:
+    return session.unsaved
+
+
+def stored_at(keychain: Keychain) -> float | None:
+    keychain.locked, keychain.refusals = False, 0
+    record = stored(KeychainStorage(backend=keychain), URL)
+    return None if record is None else record.obtained_at
+
+
+def test_tokens_are_saved_as_soon_as_the_keychain_answers(keychain: Keychain) -> None:
+    record = record_of(2.0)
+    session = session_with_unsaved(KeychainStorage(backend=keychain), record)
+    keychain.refusals = 3
+    saved_later(session, tries=3)
+    assert unsaved_of(session) == record  # still refused
+    saved_later(session, tries=1)
+    assert unsaved_of(session) is None
+    assert stored_at(keychain) == 2.0
+    assert [entry.server_url for entry in Index().entries()] == [URL]
+
+
+@pytest.mark.parametrize(("theirs", "kept"), [(3.0, 3.0), (1.0, 2.0)])
+def test_the_newest_tokens_stay(keychain: Keychain, theirs: float, kept: float) -> None:
+    storage = KeychainStorage(backend=keychain)
+    store(storage, record_of(theirs))
+    session = session_with_unsaved(storage, record_of(2.0), stored=record_of(0.5))
+    saved_later(session)
+    assert session.unsaved is None
+    assert stored_at(keychain) == kept
+
+
+def test_tokens_of_a_login_that_somebody_ended_are_not_saved(keychain: Keychain) -> None:
+    session = session_with_unsaved(KeychainStorage(backend=keychain), record_of(2.0), stored=record_of(1.0))
+    saved_later(session)
+    assert stored_at(keychain) is None
+
+
+def test_a_session_is_not_kept_alive_by_what_waits_and_its_tokens_are_saved_all_the_same(keychain: Keychain) -> None:
+    keychain.locked = True
+    tries: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def pauses() -> Iterator[float]:
+        while True:
+            tries.put(None)
+            yield 0.01
+
+    session = session_with_unsaved(KeychainStorage(backend=keychain), record_of(2.0))
+    task = portal().submit(functools.partial(begun, session, pauses)).result(10)
+    gone = weakref.ref(session)
+    del session
+    for _ in range(3):
+        tries.get(timeout=10)
+    gc.collect()
+    assert gone() is None
+    keychain.open()
+    portal().submit(functools.partial(ended, task)).result(10)
+    assert stored_at(keychain) == 2.0
+
+
+def test_pauses_grow_to_a_quarter_of_a_minute_and_are_spread() -> None:
+    found = [pause for pause, _ in zip(saving_pauses(), range(8), strict=False)]
+    assert 0.5 <= found[0] <= 1.0
+    assert all(10.0 <= pause <= 15.0 for pause in found[5:])
+    assert len(set(found)) > 5
