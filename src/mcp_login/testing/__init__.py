@@ -1,4 +1,7 @@
-"""A protected MCP server for tests, with its authorization server and a person to log in: the extra `testing`."""
+"""A protected MCP server for tests, with its authorization server and a person to log in: the extra `testing`.
+
+With pytest, its plugin has them as fixtures (`mcp_login.testing.plugin`); without, begin with `isolated`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .configuration import Configuration, RegisteredClient
     from .faults import Fault, Faults
+    from .isolation import Isolation, isolated
     from .person import Page, Person
     from .request_log import RecordedRequest, RequestLog
     from .server import EmbeddedServer
@@ -21,11 +25,13 @@ __all__ = [
     "EmbeddedServer",
     "Fault",
     "Faults",
+    "Isolation",
     "Page",
     "Person",
     "RecordedRequest",
     "RegisteredClient",
     "RequestLog",
+    "isolated",
 ]
 
 _HOMES = {
@@ -35,11 +41,13 @@ _HOMES = {
     "EmbeddedServer": "server",
     "Fault": "faults",
     "Faults": "faults",
+    "Isolation": "isolation",
     "Page": "person",
     "Person": "person",
     "RecordedRequest": "request_log",
     "RegisteredClient": "configuration",
     "RequestLog": "request_log",
+    "isolated": "isolation",
 }
 
 

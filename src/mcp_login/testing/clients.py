@@ -81,6 +81,14 @@ class Clients:
             return await self._from_document(client_id)
         raise ClientRefused("The client is unknown.")
 
+    def registered(self, client_id: str) -> RegisteredClient | None:
+        """The client that was registered by hand or dynamically as `client_id`."""
+        for client in self._site.configuration.clients:
+            if client.client_id == client_id:
+                return client
+        with self._lock:
+            return self._dynamic.get((self._site.issuer, client_id))
+
     def register(self, metadata: object) -> dict[str, Any]:
         """Register a client (RFC 7591 section 3.1); the members of the answer. Raises `RegistrationRefused`."""
         settings = self._site.configuration

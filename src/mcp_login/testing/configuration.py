@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import EllipsisType
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 __all__ = ["Configuration", "RegisteredClient", "Settings"]
 
@@ -42,7 +43,10 @@ class RegisteredClient:
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """What an `EmbeddedServer` does. All lifetimes are in seconds."""
+    """What an `EmbeddedServer` does. All lifetimes are in seconds.
+
+    Raises `ValueError` for a word that isn't one of those of its field, and for anything but a tuple where one belongs.
+    """
 
     # Where things are.
     #: The path of the MCP endpoint; "" for a server at the root of its origin.
@@ -160,6 +164,10 @@ class Configuration:
     #: Added to every answer of the MCP endpoint.
     mcp_headers: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name, check in _checks().items():
+            check(name, getattr(self, name))
+
 
 class Settings(TypedDict, total=False):
     """The keywords of `EmbeddedServer`: the fields of `Configuration`, for type checkers."""
@@ -226,3 +234,36 @@ class Settings(TypedDict, total=False):
     dead_refresh_token_description: str
     invalid_grant_status: int
     mcp_headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """What a field may hold: one of `words`, or a tuple of them (of anything, where there are none)."""
+
+    words: tuple[str, ...]
+    is_tuple: bool
+    is_optional: bool
+
+    def __call__(self, name: str, value: Any) -> None:
+        if value is None and self.is_optional:
+            return
+        if self.is_tuple and not isinstance(value, tuple):
+            raise ValueError(f"{name} is a tuple, not {value!r}")
+        if self.words and not all(word in self.words for word in (value if self.is_tuple else (value,))):
+            among = ", ".join(map(repr, self.words))
+            raise ValueError(f"{name} is {'a tuple of some of' if self.is_tuple else 'one of'} {among}; not {value!r}")
+
+
+@cache
+def _checks() -> dict[str, _Check]:
+    """The checks of those fields that have one, read from their annotations once."""
+    checks = {}
+    for name, hint in get_type_hints(Configuration).items():
+        is_optional = type(None) in get_args(hint)
+        kind = next((part for part in get_args(hint) if part is not type(None)), hint) if is_optional else hint
+        is_tuple = get_origin(kind) is tuple
+        words = get_args(kind)[0] if is_tuple else kind
+        literals = get_args(words) if get_origin(words) is Literal else ()
+        if is_tuple or literals:
+            checks[name] = _Check(literals, is_tuple, is_optional)
+    return checks

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from .request_log import known_endpoint
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -80,7 +82,10 @@ class _Slot:
 
 
 class Faults:
-    """The faults of each endpoint: `server.faults.token_endpoint = Fault(status=503, times=2, retry_after=1)`."""
+    """The faults of each endpoint: `server.faults.token_endpoint = Fault(status=503, times=2, retry_after=1)`.
+
+    Other names raise `AttributeError`: a fault with a misspelt name would never happen.
+    """
 
     mcp_endpoint: _Slot = _Slot("mcp")
     resource_metadata: _Slot = _Slot("resource_metadata")
@@ -94,10 +99,15 @@ class Faults:
         self._pending: dict[str, list[tuple[Fault, int | None]]] = {}
         self._lock = threading.Lock()
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_") and name not in _SLOTS:
+            raise AttributeError(f"there is no endpoint {name!r}, only {', '.join(_SLOTS)}", name=name, obj=self)
+        super().__setattr__(name, value)
+
     def set(self, endpoint: Endpoint, faults: Sequence[Fault]) -> None:
         """Let `faults` happen at `endpoint`, one after the other, instead of those it has."""
         with self._lock:
-            self._pending[endpoint] = [(fault, fault.times) for fault in faults]
+            self._pending[known_endpoint(endpoint)] = [(fault, fault.times) for fault in faults]
 
     def current(self, endpoint: Endpoint) -> Fault | None:
         """The fault that the next request to `endpoint` may meet."""
@@ -126,3 +136,6 @@ class Faults:
             else:
                 pending[0] = (fault, left - 1)
             return fault if left > 0 else None
+
+
+_SLOTS = tuple(name for name, member in vars(Faults).items() if isinstance(member, _Slot))

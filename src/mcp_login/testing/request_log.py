@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["SECRET_PARAMETERS", "Endpoint", "RecordedRequest", "RequestLog"]
+__all__ = ["SECRET_PARAMETERS", "Endpoint", "RecordedRequest", "RequestLog", "known_endpoint"]
 
 #: The names that requests are counted by. Probes of metadata addresses without a document count as metadata requests.
 Endpoint = Literal[
@@ -24,6 +24,16 @@ Endpoint = Literal[
     "revocation",
     "unknown",
 ]
+
+_ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
+
+
+def known_endpoint(name: Endpoint) -> Endpoint:
+    """`name`; raises `ValueError` where it isn't one of `Endpoint`: a count of a misspelt one would be 0 for ever."""
+    if name not in _ENDPOINTS:
+        raise ValueError(f"there is no endpoint {name!r}, only {', '.join(_ENDPOINTS)}")
+    return name
+
 
 #: Parameters whose values are never printed.
 SECRET_PARAMETERS = frozenset(
@@ -97,7 +107,12 @@ class RequestLog:
         return [record.endpoint for record in self]
 
     def matching(self, endpoint: Endpoint | None = None, **params: str) -> list[RecordedRequest]:
-        """The requests to `endpoint` (None: to any) that have all of `params`."""
+        """The requests to `endpoint` (None: to any) that have all of `params`.
+
+        This, `count` and `wait_for` raise `ValueError` for an endpoint that there isn't.
+        """
+        if endpoint is not None:
+            known_endpoint(endpoint)
         with self._changed:
             records = list(self._records)
         return [

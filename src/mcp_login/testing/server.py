@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 import anyio.to_thread
+
+from mcp_login.surroundings import clock as clock_of_surroundings
 
 from .application import Application
 from .authorization_server import AuthorizationServer
@@ -21,9 +22,12 @@ from .token_endpoint import TokenEndpoint
 from .tokens import Authorization, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     import httpx
+
+    from mcp_login.credentials import Credentials
+    from mcp_login.storage.base import Storage
 
     from .loopback import LoopbackServer
 
@@ -34,7 +38,8 @@ class EmbeddedServer:
     """A protected MCP server and its OAuth 2.1 authorization server. It is strict: a client's mistake is refused.
 
     The other keywords are the fields of `Configuration`, and change those of `configuration`. `clock` gives seconds since
-    the epoch. `authorization_server`: another embedded server that issues the tokens for this one.
+    the epoch; None: the clock of `isolated`, or of the machine. `authorization_server`: another embedded server that issues
+    the tokens for this one.
 
     In process, `app` is an ASGI application (`http_client` makes a client for it); `run` and `serve` put it on loopback.
     Clients and tokens are remembered as long as the object lives, also when it leaves its port and comes back to it.
@@ -44,12 +49,14 @@ class EmbeddedServer:
         self,
         configuration: Configuration | None = None,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         authorization_server: EmbeddedServer | None = None,
         **settings: Unpack[Settings],
     ) -> None:
         self._site = Site(replace(configuration or Configuration(), **settings))
-        self.clock = clock
+        clock = clock or clock_of_surroundings()
+        self.clock: Callable[[], float] = clock
+        self._issuing: EmbeddedServer = self
         #: Faults to come, by endpoint.
         self.faults: Faults = Faults()
         #: What was asked, in order.
@@ -82,6 +89,7 @@ class EmbeddedServer:
         """
         other._authorization_server.protect(self._site)
         self._mcp_server.accept(other._site, other._tokens)
+        self._issuing = other
 
     @property
     def configuration(self) -> Configuration:
@@ -165,6 +173,40 @@ class EmbeddedServer:
         from .in_process import in_process_client
 
         return in_process_client(self.app)
+
+    def sign_in(
+        self,
+        storage: Storage | None = None,
+        *,
+        account: str | None = None,
+        scopes: str | Sequence[str] = (),
+        client_id: str | None = None,
+        client_name: str = "mcp-login",
+    ) -> Credentials:
+        """Leave a login at this server in `storage`, as if a person had consented before. No request is made or counted.
+
+        `storage` None: the default storage of `isolated`. The other arguments are those of `OAuth`; `client_id` names one of
+        `Configuration.clients`, and by default the client registers dynamically where the server allows that.
+
+        Call it from any thread, with or without an event loop. Raises `ValueError` where there is no such client, or no
+        storage; and what the storage raises.
+        """
+        from .sign_in import leave_login
+
+        issuing: EmbeddedServer = self._issuing
+        wanted = tuple(scopes.split()) if isinstance(scopes, str) else tuple(scopes)
+        return leave_login(
+            storage,
+            resource_site=self._site,
+            site=issuing._site,
+            clients=issuing._clients,
+            tokens=issuing._tokens,
+            clock=self.clock,
+            account=account,
+            scopes=wanted,
+            client_id=client_id,
+            client_name=client_name,
+        )
 
     def count(self, endpoint: Endpoint | None = None, **params: str) -> int:
         """How many requests there were, for example `count("token", grant_type="refresh_token")`."""

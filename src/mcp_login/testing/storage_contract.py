@@ -90,6 +90,11 @@ class StorageContract:
         assert storage.name.isidentifier()
         assert len(storage.name) <= 20
 
+    async def test_it_shows_nothing_of_what_it_keeps(self, storage: Storage) -> None:
+        await storage.save(_KEY, "a-token-that-is-secret")
+        await storage.load(_KEY)
+        assert "a-token-that-is-secret" not in f"{storage!r} {storage}"
+
     # Values
 
     async def test_what_was_never_saved_is_none(self, storage: Storage) -> None:

@@ -118,6 +118,11 @@ class Tokens:
             self._codes[code] = _Code(grant, self._clock() + self._site.configuration.authorization_code_lifetime)
         return code
 
+    def issue(self, grant: Grant) -> Issued:
+        """The tokens of `grant`, as if its code had been exchanged."""
+        with self._lock:
+            return self._issue(grant, grant.scopes, self._new_refresh_token(grant))
+
     def redeem(self, code: str, *, client_id: str, redirect_uri: str, verifier: str, resource: str | None) -> Issued:
         """Exchange `code` (RFC 6749 section 4.1.3, RFC 7636 section 4.6). It counts once, whether the rest fits or not."""
         with self._lock:

@@ -185,3 +185,11 @@ async def test_a_held_request_does_not_hold_up_the_end() -> None:
         tasks.start_soon(ask)
         await anyio.to_thread.run_sync(lambda: server.requests.wait_for("mcp"))
     assert len(failures) == 1
+
+
+def test_an_endpoint_that_there_is_not_has_no_faults() -> None:
+    faults = EmbeddedServer().faults
+    with pytest.raises(AttributeError, match=r"no endpoint 'token_endpont', only .*token_endpoint"):
+        faults.token_endpont = Fault(status=503)
+    with pytest.raises(ValueError, match=r"no endpoint 'tokn', only .*token"):
+        faults.set("tokn", [Fault(status=503)])  # type: ignore[arg-type]

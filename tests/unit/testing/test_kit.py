@@ -215,3 +215,33 @@ async def test_the_application_starts_and_ends_under_any_asgi_server() -> None:
 
 def test_a_server_is_shown_by_its_address_only() -> None:
     assert repr(EmbeddedServer()) == "EmbeddedServer('http://127.0.0.1:8000/mcp')"
+
+
+def test_requests_to_an_endpoint_that_there_is_not_are_neither_counted_nor_waited_for() -> None:
+    server = EmbeddedServer()
+    for ask in (server.count, server.requests.count, server.requests.matching, server.requests.wait_for):
+        with pytest.raises(ValueError, match=r"there is no endpoint 'tokn', only mcp, .*token"):
+            ask("tokn")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"registration": False}, "registration is a tuple, not False"),
+        (
+            {"registration": ("dinamic",)},
+            "registration is a tuple of some of 'pre_registered', .*; not \\('dinamic',\\)",
+        ),
+        ({"required_scopes": "mcp"}, "required_scopes is a tuple, not 'mcp'"),
+        ({"required_scopes": None}, "required_scopes is a tuple, not None"),
+        ({"granted_scopes": "mcp"}, "granted_scopes is a tuple, not 'mcp'"),
+        ({"resource_metadata": False}, "resource_metadata is one of 'path', 'root', 'custom', 'absent'; not False"),
+        ({"iss": "of"}, "iss is one of .*; not 'of'"),
+    ],
+)
+def test_settings_that_would_do_something_else_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EmbeddedServer(**settings)
+    server = EmbeddedServer()
+    with pytest.raises(ValueError, match=message):
+        server.reconfigure(**settings)

@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
@@ -157,3 +158,95 @@ def test_neither_person_nor_page_shows_a_secret_when_printed(listener: Listener)
         person.join()
     assert code not in repr((person, person.pages))
     assert "right" not in repr((person, person.pages))
+
+
+def test_what_an_error_page_repeats_of_the_request_is_not_told() -> None:
+    class Echo(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(400)
+            self.end_headers()
+            self.wfile.write(f"<style>p {{}}</style><p>Bad <b>state</b>: {self.path}</p>".encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        person = Person()
+        reason = person.visit(f"http://127.0.0.1:{http.server_port}/?state=mine&code_challenge=hashed&scope=mcp")
+        http.shutdown()
+        thread.join()
+    told = "/?state=***&code_challenge=***&scope=mcp"
+    assert reason == f'the person saw a page that leads nowhere, HTTP 400: "Bad state : {told}"'
+    assert "p {}" not in person.pages[0].words
+
+
+def test_a_visit_says_whether_the_browser_came_back(listener: Listener) -> None:
+    with asked(listener) as url:
+        assert Person.approves().visit(url) is None
+        assert Person.denies().visit(url) is None
+        assert Person.is_attacked().visit(url) is None
+        assert Person.closes_the_window().visit(url) == "the person closed the window"
+    assert listener.queries.qsize() == 4
+
+
+def test_who_is_absent_opens_nothing() -> None:
+    person = Person("absent")
+    assert person("http://127.0.0.1:1/") is False
+    assert not person.is_present
+    assert not person.urls
+
+
+def test_who_leaves_closes_a_window_that_is_still_open(listener: Listener) -> None:
+    with asked(listener) as url:
+        person = Person.is_slow()
+        person(url)
+        person.leave()
+    assert len(person.pages) == 1
+    assert listener.queries.empty()
+
+
+def test_who_leaves_before_being_told_to_answer_opens_nothing(listener: Listener) -> None:
+    with asked(listener) as url:
+        person = Person.is_slow(threading.Event())
+        person(url)
+        person.leave()
+    assert [str(failure) for failure in person.failures] == ["the person was never told to answer"]
+    assert not person.pages
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[int]:
+    """The port of something that says `answer` to every request, whatever that is."""
+
+    class Raw(StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(answer)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Raw) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"SSH-2.0-code=secret\r\n", "BadStatusLine"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\ncode=secret", "IncompleteRead"),
+        (b"HTTP/1.1 400 Bad\r\nContent-Length: 100\r\n\r\ncode=secret", "IncompleteRead"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /a page?code=secret\r\nContent-Length: 0\r\n\r\n", "InvalidURL"),
+    ],
+)
+def test_an_answer_that_is_no_http_is_a_failure_that_quotes_none_of_it(answer: bytes, why: str) -> None:
+    person = Person()
+    with answering(answer) as port:
+        reason = person.visit(f"http://127.0.0.1:{port}/authorize?state=mine")
+    told = f"the address can't be opened, or its answer isn't HTTP ({why})"
+    assert reason == f"the browser failed with OSError: {told}"
+    assert [str(failure) for failure in person.failures] == [told]
