@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from mcp_login.testing import EmbeddedServer, Fault, RegisteredClient
+from tests.unit.cli.documents import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +34,10 @@ Answer = Literal["approve", "deny", "close"]
 
 @pytest.fixture(autouse=True)
 def storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no keychain in tests."""
+    """There is no keychain in tests, and nobody's wish for colours."""
     monkeypatch.setenv("MCP_LOGIN_STORAGE", "file")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -334,8 +337,71 @@ def test_an_interrupt_ends_the_command_and_the_login_with_it(server: EmbeddedSer
         socket.create_connection(("127.0.0.1", port), 2)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+def test_an_interrupt_is_a_document_where_documents_are_asked_for(server: EmbeddedServer) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "login", "--json", server.url],
+        env=browser("close"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    said = ""
+    while "Waiting for you" not in said:
+        said += process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert parse(out)["error"]["code"] == "interrupted"
+
+
+def test_the_status_says_whether_a_login_is_needed_and_asks_no_server(server: EmbeddedServer) -> None:
+    assert run("status", server.url).returncode == 3
+    run("login", server.url)
+    before = len(server.requests)
+    done = run("status", server.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search("^  state +valid$", done.stdout, re.MULTILINE)
+    assert len(server.requests) == before
+    assert not [secret for secret in server.secrets() if secret in done.stdout]
+
+
+def test_a_login_s_document_is_that_of_the_status_after_it(server: EmbeddedServer) -> None:
+    login = parse(run("login", server.url, "--json").stdout)
+    assert login["outcome"] == "logged_in"
+    assert parse(run("login", server.url, "--json").stdout)["outcome"] == "already_logged_in"
+    [status] = parse(run("status", server.url, "--json").stdout)["logins"]
+    for document in (login, status):
+        document.pop("expires_in")
+    assert {**status, "document": "login", "format": 1, "outcome": "logged_in"} == {**login, "problem": None}
+
+
+def test_the_token_s_document_has_the_token_that_the_command_prints(server: EmbeddedServer) -> None:
+    run("login", server.url)
+    document = parse(run("token", server.url, "--json").stdout)
+    assert f"{document['access_token']}\n" == run("token", server.url).stdout
+    assert 3500 < document["expires_in"] <= 3600
+
+
+def test_a_person_who_says_no_is_a_document_with_the_server_s_word(server: EmbeddedServer) -> None:
+    done = run("login", server.url, "--json", answer="deny")
+    error = parse(done.stdout)["error"]
+    assert (done.returncode, error["code"], error["oauth_error"]["error"]) == (5, "refused", "access_denied")
+
+
+def test_a_demo_s_document_is_all_there_is_on_standard_output() -> None:
+    document = parse(run("demo", "--no-browser", "--json").stdout)
+    assert [part["name"] for part in document["parts"]] == ["login", "reuse", "refresh", "logout"]
+    assert len(document["results"]) == 3
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows reports closed pipes in another way")
-@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["demo"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["--help"], ["demo"], ["status"], ["list", "--json"], ["lst", "--json"], ["completion", "bash"]],
+)
 def test_a_reader_that_goes_away_is_no_event(server: EmbeddedServer, arguments: list[str]) -> None:
     run("login", server.url)
     reading, writing = os.pipe()
@@ -403,7 +469,7 @@ class Terminal:
     """The command on a terminal of its own, inside a `with` block."""
 
     def __init__(self, *arguments: str, environment: dict[str, str]) -> None:
-        import pty
+        pty = pytest.importorskip("pty")
 
         self._master, slave = pty.openpty()
         self._process = subprocess.Popen(
@@ -440,7 +506,7 @@ class Terminal:
     @property
     def echoes(self) -> bool:
         """Whether what is typed is shown."""
-        import termios
+        termios = pytest.importorskip("termios")
 
         return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
 
@@ -524,8 +590,60 @@ def test_an_interrupt_at_the_question_ends_the_command() -> None:
 
 
 @terminal_only
-@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False)],
+)
 def test_colour_is_for_terminals_whose_person_wants_it(variables: dict[str, str], coloured: bool) -> None:
     with Terminal("demo", "--no-browser", environment={**os.environ, **variables}) as terminal:
         assert terminal.end() == 0
         assert ("\x1b[" in terminal.text) is coloured
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the stream")
+@pytest.mark.parametrize("away", ["2>&-", "2>/dev/full"])
+def test_what_nobody_can_be_told_is_no_failure_and_there_is_one_document(server: EmbeddedServer, away: str) -> None:
+    if "full" in away and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+
+    def quietly(*arguments: str) -> subprocess.CompletedProcess[str]:
+        # A sub-shell: what is closed is the command's standard error only.
+        line = ["sh", "-c", f'"$@" {away}', "sh", *COMMAND, *arguments]
+        return subprocess.run(line, env=browser("approve"), capture_output=True, text=True, check=False, timeout=25)
+
+    login = quietly("login", server.url, "--json")
+    assert (login.returncode, parse(login.stdout)["document"]) == (0, "login")
+    assert quietly("login", server.url).returncode == 0
+    for arguments, code in (
+        (["token"], 0),
+        (["status"], 0),
+        (["logout"], 0),
+        (["token"], 3),
+        (["login", "--storage", "nowhere"], 2),
+    ):
+        done = quietly(*arguments, server.url, "--json")
+        assert done.returncode == code, arguments
+        parse(done.stdout)
+        if arguments == ["token"] and code == 0:
+            assert quietly("list").returncode == 0
+    assert quietly("logout", server.url).returncode == 0
+    assert quietly("lst").returncode == 2
+
+
+def test_a_key_in_the_query_of_the_url_is_never_printed(server: EmbeddedServer) -> None:
+    url = f"{server.url}?key=k3y"
+    for json_option in ([], ["--json"]):
+        for arguments, code in (
+            (["token"], 3),
+            (["status"], 3),
+            (["login"], 0),
+            (["login"], 0),
+            (["status"], 0),
+            (["logout"], 0),
+            (["logout"], 0),
+        ):
+            done = run(*arguments, url, *json_option)
+            assert done.returncode == code, (arguments, done.stderr)
+            assert "k3y" not in done.stdout + done.stderr, arguments
+            if code == 3:
+                assert "mcp-login login" in done.stderr + done.stdout

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import json as json_text
 import os
 import sys
 import tempfile
-from typing import TYPE_CHECKING, Any
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mcp_login.errors import AuthorizationErrorResponse, LoginTimeout, StorageError
 
 from .exit_codes import ExitCode
 from .failure import CommandFailed, failure_of
-from .screen import duration, fields, show, styled
-from .steps import Steps
+from .live import LiveLine, WaitingLine, can_redraw
+from .output import document_of, show_json
+from .screen import duration, fields
+from .steps import Sheet, Steps, time_text
+from .whoami import CLIENT_NAME, call_whoami, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -22,21 +27,22 @@ if TYPE_CHECKING:
     from mcp_login.storage.base import Storage
     from mcp_login.testing import EmbeddedServer
 
-__all__ = ["CLIENT_NAME", "PATIENCE", "Demo", "call_whoami", "run_demo"]
+__all__ = ["PATIENCE", "Demo", "Part", "run_demo"]
 
-#: How the demo introduces itself where it registers.
-CLIENT_NAME = "mcp-login demo"
 #: How long the demo waits for a person in their browser, in seconds.
 PATIENCE = 120.0
-#: The limit of each of the demo's own requests, in seconds.
-REQUEST_LIMIT = 10.0
 
-_PROTOCOL_VERSION = "2026-07-28"
 _PROBE = "mcp-login demo"
 
 
-def run_demo(*, no_browser: bool) -> int:
-    """Run the demo. Raises `CommandFailed` and any `AuthError`."""
+T = TypeVar("T")
+
+
+def run_demo(*, no_browser: bool, json: bool = False) -> int:
+    """Run the demo; with `json` it is told on standard error, and standard output gets one document at the end.
+
+    Raises `CommandFailed` and any `AuthError`.
+    """
     try:
         from mcp_login.testing import EmbeddedServer
     except ModuleNotFoundError as error:
@@ -54,30 +60,53 @@ def run_demo(*, no_browser: bool) -> int:
                 hint="Programs must be allowed to listen on loopback here.",
             ) from None
         use_browser = not no_browser and _person_has_browser()
-        demo = Demo(server, storage, use_browser=use_browser, patience=PATIENCE)
+        demo = Demo(server, storage, use_browser=use_browser, patience=PATIENCE, sheet=Sheet(on_stderr=json))
         demo.introduce(remark)
         try:
             demo.run()
         finally:
             demo.clean_up()
+        if json:
+            show_json(demo.document())
     return ExitCode.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the demo's four parts, when it is over. `seconds` is what it took, `waited` how much of that for a browser."""
+
+    name: str
+    requests: tuple[str, ...]
+    seconds: float
+    waited: float
+    result: dict[str, Any] | None = None
 
 
 class Demo:
     """One run of the demo against `server`, with credentials in `storage`. `patience` with a person is in seconds."""
 
     def __init__(
-        self, server: EmbeddedServer, storage: Storage, *, use_browser: bool, patience: float = PATIENCE
+        self,
+        server: EmbeddedServer,
+        storage: Storage,
+        *,
+        use_browser: bool,
+        patience: float = PATIENCE,
+        sheet: Sheet | None = None,
     ) -> None:
         self._server = server
         self._storage = storage
         self._use_browser = use_browser
         self._patience = patience
-        self._steps = Steps(server.requests)
+        self._sheet = Sheet() if sheet is None else sheet
+        self._line = LiveLine(sys.stderr)
+        self._steps = Steps(server.requests, self._sheet, clock=server.clock, decided=self._line.pause)
+        self._parts: list[Part] = []
+        self._rotated = False
 
     def introduce(self, remark: str) -> None:
         """Say what is there; `remark` is about the storage."""
-        show("A protected MCP server and its authorization server, on this machine only.\n")
+        self._sheet.wrapped("A protected MCP server and its authorization server, on this machine only.")
         browser = "yours" if self._use_browser else "none is used: a built-in stand-in approves"
         rows = [
             ("MCP server", self._server.url),
@@ -85,37 +114,53 @@ class Demo:
             ("credentials", remark),
             ("browser", browser),
         ]
-        show(fields(rows))
+        self._sheet.write(f"\n{fields(rows, width=self._sheet.columns)}")
 
     def run(self) -> None:
         """All of it. Raises any `AuthError`."""
-        self._heading("1. A client calls the tool `whoami`. Nothing is stored: a person logs in.")
-        try:
-            answer = self._call()
-        except LoginTimeout as error:
-            raise failure_of(error, hint=_HOW_TO_GO_ON) from None
-        except AuthorizationErrorResponse as error:
-            raise failure_of(
-                error, hint="Programs get this when a person says no. Run the demo again and approve."
-            ) from None
-        self._result(answer)
+        load()
+        with self._line:
+            try:
+                login = self._log_in()
+            except LoginTimeout as error:
+                raise failure_of(error, hint=_HOW_TO_GO_ON) from None
+            except AuthorizationErrorResponse as error:
+                raise failure_of(
+                    error, hint="Programs get this when a person says no. Run the demo again and approve."
+                ) from None
+            reuse = self._reuse()
+            refresh = self._refresh()
+            self._log_out()
+        kept = f"from the {self._storage.name}" if self._storage.name != "memory" else "from memory"
+        self._sheet.write()
+        self._sheet.wrapped(
+            f"The same call three times: {time_text(login.seconds)} with a login, {time_text(reuse.seconds)} {kept}, "
+            f"{time_text(refresh.seconds)} with a refresh.",
+            bold=True,
+        )
+        self._sheet.write(f"\n{_OUTLOOK}")
 
-        kind = self._storage.name
-        where = "in memory" if kind == "memory" else f"in the {kind}, as any later program does"
-        self._heading(f"2. A second client finds the login {where}.")
-        before = len(self._server.requests)
-        self._result(self._call())
-        asked = self._server.requests.endpoints[before:]
-        rest = "no browser, no discovery, no token request" if set(asked) == {"mcp"} else "more than was needed"
-        show(f"\n  {len(asked)} request{'' if len(asked) == 1 else 's'}: {rest}.")
-
-        self._heading("3. The access token has expired. A third client renews it, and nobody is asked.")
-        self._server.expire_access_tokens()
-        self._result(self._call())
-
-        self._heading("4. Log out: revoked at the server, deleted here.")
-        self._log_out()
-        show(f"\n{_OUTLOOK}")
+    def document(self) -> dict[str, Any]:
+        """What happened, for programs. Nothing in it is secret."""
+        return document_of(
+            "demo",
+            server_url=self._server.url,
+            issuer=self._server.issuer,
+            storage=self._storage.name,
+            browser="system" if self._use_browser else "stand_in",
+            steps=[step.as_json() for step in self._steps.taken],
+            parts=[
+                {
+                    "name": part.name,
+                    "requests": len(part.requests),
+                    "duration_ms": round(part.seconds * 1000, 1),
+                    "waited_ms": round(part.waited * 1000, 1),
+                }
+                for part in self._parts
+            ],
+            results=[part.result for part in self._parts if part.result is not None],
+            rotated=self._rotated,
+        )
 
     def clean_up(self) -> None:
         """Delete what a demo that broke off has left. No lock: a login that nobody waits for any more may hold it."""
@@ -128,18 +173,74 @@ class Demo:
 
         _run(delete())
 
-    def _heading(self, text: str) -> None:
-        show()
-        show(text, fg="cyan", bold=True)
-        show()
+    def _log_in(self) -> Part:
+        self._heading("1. A client calls the tool `whoami`. Nothing is stored: a person logs in.")
+        part = self._take_part("login", self._call)
+        waited = f"{time_text(part.waited)} of it for {'you' if self._use_browser else 'the stand-in'} in the browser"
+        self._summary(f"{_count(part)}, {time_text(part.seconds)} in all; {waited}.")
+        return part
 
-    def _result(self, answer: dict[str, Any]) -> None:
-        show(f"\n  {styled('whoami answers', sys.stdout, fg='green', bold=True)}  {json.dumps(answer)}")
+    def _reuse(self) -> Part:
+        kind = self._storage.name
+        where = "in memory" if kind == "memory" else f"in the {kind}, as any later program does"
+        self._heading(f"2. A second client finds the login {where}.")
+        part = self._take_part("reuse", self._call)
+        only_call = set(part.requests) == {"mcp"}
+        rest = "no browser, no discovery, no token request" if only_call else "more than was needed"
+        self._summary(f"{_count(part)}: {rest}. {time_text(part.seconds)} in all.")
+        return part
+
+    def _refresh(self) -> Part:
+        self._heading("3. The access token has expired. A third client renews it, and nobody is asked.")
+        self._server.expire_access_tokens()
+        before = self._refresh_token()
+        part = self._take_part("refresh", self._call)
+        self._rotated = self._refresh_token() not in (None, before)
+        rotation = "The refresh token was rotated, too (RFC 9700)." if self._rotated else ""
+        self._summary(f"{_count(part)}, {time_text(part.seconds)} in all. {rotation}".rstrip())
+        return part
+
+    def _log_out(self) -> None:
+        self._heading("4. Log out: revoked at the server, deleted here.")
+        part = self._take_part("logout", self._revoke)
+        self._summary(f"{_count(part)}, {time_text(part.seconds)} in all.")
+
+    def _take_part(self, name: str, work: Callable[[], dict[str, Any] | None]) -> Part:
+        self._steps.begin(name)
+        before, waited, begun = len(self._server.requests), self._steps.waited, time.perf_counter()
+        with self._steps.following():
+            try:
+                result = work()
+            finally:
+                seconds = time.perf_counter() - begun
+                self._line.pause()
+        part = Part(name, tuple(self._server.requests.endpoints[before:]), seconds, self._steps.waited - waited, result)
+        self._parts.append(part)
+        if result is not None:
+            self._answer(json_text.dumps(result))
+        return part
+
+    def _answer(self, text: str) -> None:
+        said = "whoami answers"
+        shown = self._sheet.styled(said, fg="green", bold=True)
+        if len(said) + len(text) + 4 <= self._sheet.columns:
+            self._sheet.write(f"\n  {shown}  {text}")
+        else:
+            self._sheet.write(f"\n  {shown}")
+            self._sheet.wrapped(text, indent="  ")
+
+    def _heading(self, text: str) -> None:
+        self._sheet.write()
+        self._sheet.wrapped(text, fg="cyan", bold=True)
+        self._sheet.write()
+
+    def _summary(self, text: str) -> None:
+        self._sheet.write()
+        self._sheet.wrapped(text, indent="  ")
 
     def _call(self) -> dict[str, Any]:
         """What a new client does: it knows the URL and the storage, and nothing of the clients before."""
-        with self._steps.following():
-            return call_whoami(self._server.url, self._storage, self._open, self._patience)
+        return call_whoami(self._server.url, self._storage, self._open, self._patience)
 
     def _open(self, url: str) -> bool:
         from mcp_login.browser.opener import open_browser
@@ -147,63 +248,31 @@ class Demo:
 
         if self._use_browser:
             # Said first: starting a browser takes a while, and it asks for the page meanwhile.
-            self._steps.say("browser", f"yours opens: approve there, within {duration(self._patience)}")
+            self._steps.browser(f"yours opens: approve there, within {duration(self._patience)}")
+            # Not where the steps go through a pipe to, perhaps, the same terminal.
+            if can_redraw(sys.stderr) and can_redraw(self._sheet.stream):
+                what = "Waiting for you in the browser"
+                self._line.start(WaitingLine(what, seconds=self._patience, encoding=sys.stderr.encoding))
             if open_browser(url):
                 return True
-            self._steps.say("browser", "yours could not be started: the stand-in approves")
+            self._line.pause()
+            self._steps.browser("yours could not be started: the stand-in approves")
         else:
-            self._steps.say("browser", "the stand-in opens the page and approves")
+            self._steps.browser("the stand-in opens the page and approves")
         return Person.approves()(url)
 
-    def _log_out(self) -> None:
+    def _refresh_token(self) -> str | None:
+        from mcp_login.storage.record import Record, record_key
+
+        text = _run(self._storage.load(record_key(self._server.url, None)))
+        return None if text is None else Record.parse(text).refresh_token
+
+    def _revoke(self) -> None:
         from mcp_login import sync
 
-        with self._steps.following():
-            result = sync.logout(self._server.url, storage=self._storage, forget_client=True, client_name=CLIENT_NAME)
+        result = sync.logout(self._server.url, storage=self._storage, forget_client=True, client_name=CLIENT_NAME)
         if result.error is not None:
             raise result.error
-
-
-def call_whoami(url: str, storage: Storage, open_url: Callable[[str], bool], patience: float) -> dict[str, Any]:
-    """One MCP call, as any program makes it: the login is the `auth` of its HTTP client.
-
-    `open_url` brings the authorization URL before a person, who has `patience` seconds. Gives the tool's answer.
-    """
-    import httpx
-
-    from mcp_login import OAuth
-
-    auth = OAuth(
-        url,
-        client_name=CLIENT_NAME,
-        storage=storage,
-        interactive=True,
-        on_authorization_url=open_url,
-        callback_timeout=patience,
-    )
-    message = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "tools/call",
-        "params": {
-            "name": "whoami",
-            "arguments": {},
-            "_meta": {"io.modelcontextprotocol/protocolVersion": _PROTOCOL_VERSION},
-        },
-    }
-    headers = {
-        "accept": "application/json, text/event-stream",
-        "mcp-protocol-version": _PROTOCOL_VERSION,
-        "mcp-method": "tools/call",
-        "mcp-name": "whoami",
-    }
-    # The environment's proxies can't reach this machine's loopback.
-    with httpx.Client(auth=auth, trust_env=False, timeout=REQUEST_LIMIT) as http:
-        response = http.post(url, json=message, headers=headers)
-    if response.is_error:
-        raise CommandFailed(f"The MCP server answered with status {response.status_code}.")
-    answer: dict[str, Any] = response.json()["result"]["structuredContent"]
-    return answer
 
 
 def _person_has_browser() -> bool:
@@ -248,10 +317,14 @@ async def _probe(storage: Storage) -> None:
     await storage.delete(_PROBE)
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def _run(work: Coroutine[Any, Any, T]) -> T:
     from mcp_login.portal import portal, wait_sync
 
-    wait_sync(portal().submit(lambda: work))
+    return wait_sync(portal().submit(lambda: work))
+
+
+def _count(part: Part) -> str:
+    return f"{len(part.requests)} request{'' if len(part.requests) == 1 else 's'}"
 
 
 _HOW_TO_GO_ON = (
@@ -259,10 +332,12 @@ _HOW_TO_GO_ON = (
 )
 
 _OUTLOOK = """\
-With your own server:
+Next, with a server of your own:
 
-  mcp-login login https://mcp.example.com/mcp    log in once
-  mcp-login token https://mcp.example.com/mcp    a token, e.g. for curl
+  mcp-login login https://mcp.example.com/mcp
+  mcp-login token https://mcp.example.com/mcp
 
-  from mcp_login import OAuth                    in Python, with httpx or httpx2
-  httpx.AsyncClient(auth=OAuth("https://mcp.example.com/mcp"))"""
+and in Python, with httpx or httpx2:
+
+  from mcp_login import OAuth
+  httpx.Client(auth=OAuth("https://mcp.example.com/mcp"))"""

@@ -22,6 +22,7 @@ from mcp_login.errors import (
 )
 
 from .exit_codes import ExitCode, exit_code_of
+from .output import document_of, error_member
 from .screen import duration, say, styled
 from .wording import advice_of, message_of, offers_another_storage
 
@@ -32,12 +33,32 @@ __all__ = ["CommandFailed", "failure_of", "hint_for"]
 
 
 class CommandFailed(click.ClickException):
-    """The command ends with the exit status `code`, having said `message` and, if there is one, `hint`: the next step."""
+    """The command ends with the exit status `code`, having said `message` and, if there is one, `hint`: the next step.
 
-    def __init__(self, message: str, *, code: ExitCode = ExitCode.ERROR, hint: str | None = None) -> None:
+    `error` is the library's own, where the command failed with one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: ExitCode = ExitCode.ERROR,
+        hint: str | None = None,
+        error: AuthError | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.hint = hint
+        self.error = error
+
+    def document(self) -> dict[str, Any]:
+        """What is printed instead with `--json`."""
+        return document_of("error", error=self.member())
+
+    def member(self) -> dict[str, Any]:
+        """The error as a member of a document."""
+        hint = None if self.hint is None else printable(self.hint, 2000)
+        return error_member(self.code, printable(self.message, 2000), hint=hint, error=self.error)
 
     def show(self, file: IO[Any] | None = None) -> None:  # noqa: ARG002 - click's signature
         """Write it to standard error."""
@@ -48,7 +69,7 @@ class CommandFailed(click.ClickException):
 
 def failure_of(error: AuthError, *, hint: str | None = None) -> CommandFailed:
     """How the command ends with `error`. `hint` replaces the usual next step."""
-    return CommandFailed(message_of(error), code=exit_code_of(error), hint=hint or hint_for(error))
+    return CommandFailed(message_of(error), code=exit_code_of(error), hint=hint or hint_for(error), error=error)
 
 
 def hint_for(error: AuthError) -> str | None:
@@ -61,7 +82,8 @@ def hint_for(error: AuthError) -> str | None:
 
 def _retry_after(error: AuthError) -> str | None:
     wait = getattr(error, "retry_after", None)
-    return None if not wait else f"The server asks to wait {duration(wait)}."
+    # Most messages say it themselves.
+    return None if not wait or f"in {wait:g} seconds" in str(error) else f"The server asks to wait {duration(wait)}."
 
 
 def _refused(error: AuthError) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING, TextIO
+from urllib.parse import urlsplit
 
 import click
 
@@ -18,13 +19,18 @@ from mcp_login.browser.terminal import terminal_present
 from mcp_login.errors import LoginRequired, RegistrationRequired, printable
 from mcp_login.flight import Renewed
 
+from .announcement import announcement, known_issuers
 from .exit_codes import ExitCode
 from .failure import failure_of
+from .live import LiveLine, WaitingLine, can_redraw
+from .output import login_document, show_json, without_query
 from .screen import duration, fields, say, warn
+from .steps import Sheet
 from .stored import storage_named
 from .wording import message_of
 
 if TYPE_CHECKING:
+    from mcp_login import AuthorizationUrl
     from mcp_login.session import Session
     from mcp_login.settings import LoginOptions
     from mcp_login.storage.base import Storage
@@ -55,43 +61,85 @@ class LoginArguments:
     no_resource: bool
     allow_private_network: bool
     trust_pkce: bool
+    #: Print one document on standard output.
+    json: bool = False
 
 
 class Way:
-    """Brings the authorization URL before the person: in their browser, else as text (an `on_authorization_url`)."""
+    """Brings the authorization URL before the person: in their browser, else as text (an `on_authorization_url`).
 
-    def __init__(self, *, no_browser: bool, timeout: float) -> None:
+    While the browser is open, `line` says so.
+    """
+
+    def __init__(self, *, no_browser: bool, allow_http: bool, line: LiveLine) -> None:
         self._no_browser = no_browser
-        self._timeout = timeout
+        self._allow_http = allow_http
+        self._line = line
 
-    async def __call__(self, url: str) -> bool:
+    async def __call__(self, url: AuthorizationUrl) -> bool:
         """Whether a browser was opened. Raises `LoginRequired` where nobody would see the address."""
-        shown = printable(url, len(url))
-        if not self._no_browser and await asyncio.to_thread(browser_available):
-            say(f"Opening your browser at {printable(urlsplit(url).netloc)}.")
-            if await asyncio.to_thread(open_browser, url):
-                # The address holds the request's state: not for files.
-                if sys.stderr.isatty():
-                    say(f"If nothing happens there, open this address:\n\n  {shown}\n")
-                self._say_limit()
-                return True
+        has_browser = not self._no_browser and await asyncio.to_thread(browser_available)
+        if not (has_browser or self._no_browser or terminal_present()):
+            raise _nobody_here(url)
+        told = await asyncio.to_thread(announcement, url, known_issuers)
+        if told is not None:
+            say(told)
+        if has_browser and await self._open(url):
+            return True
+        if has_browser:
             say("No browser could be started.")
-        if not (self._no_browser or terminal_present()):
-            raise LoginRequired(
-                "There is no browser here, and no terminal to show the address on.", resource=url.partition("?")[0]
-            )
-        say(f"To log in, open this address in a browser, here or on another machine:\n\n  {shown}\n")
-        if terminal_present():
-            start = parse_qs(urlsplit(url).query).get("redirect_uri", ["the callback"])[0]
-            say(
-                f"You will end at an address that begins with {printable(start)}\n"
-                "If that page doesn't load there, paste its whole address here and press Enter."
-            )
-        self._say_limit()
+            if not terminal_present():
+                raise _nobody_here(url)
+        _show(url)
         return False
 
-    def _say_limit(self) -> None:
-        say(f"Waiting for you, at most {duration(self._timeout)}. Ctrl-C ends the login.")
+    async def _open(self, url: AuthorizationUrl) -> bool:
+        say(f"Opening your browser at {printable(urlsplit(url).netloc)}.")
+        # The address holds the request's state: not for files.
+        if _is_terminal(sys.stderr):
+            say(f"If nothing happens there, open this address:\n\n  {printable(url, len(url))}\n")
+        redraws = can_redraw(sys.stderr)
+        if redraws:
+            # Before the browser: that may take seconds to start, and be done with the login before it has.
+            self._line.start(
+                WaitingLine("Waiting for you in the browser", seconds=url.seconds, encoding=sys.stderr.encoding)
+            )
+        opened = await asyncio.to_thread(open_browser, url, allow_http=self._allow_http)
+        if not opened:
+            self._line.pause()
+        elif not redraws:
+            _say_limit(url)
+        return opened
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except (OSError, ValueError):
+        return False
+
+
+def _show(url: AuthorizationUrl) -> None:
+    say(f"To log in, open this address in a browser, here or on another machine:\n\n  {printable(url, len(url))}\n")
+    if terminal_present():
+        say(
+            f"You will end at an address that begins with {printable(url.redirect_uri)}\n"
+            "If that page doesn't load there, paste its whole address here and press Enter."
+        )
+    # In a line that stays: a countdown would be drawn over what is typed.
+    _say_limit(url)
+
+
+def _say_limit(url: AuthorizationUrl) -> None:
+    say(f"Waiting for you, at most {duration(url.seconds)}. Ctrl-C ends the login.")
+
+
+def _nobody_here(url: AuthorizationUrl) -> LoginRequired:
+    return LoginRequired(
+        "There is no browser here, and no terminal to show the address on.",
+        resource=url.resource or without_query(url.server_url),
+        scopes=url.scopes,
+    )
 
 
 def log_in(arguments: LoginArguments) -> int:
@@ -107,8 +155,7 @@ def log_in(arguments: LoginArguments) -> int:
             raise
         # Specification, "Client Registration": ask the person where there is no other way. Asked in this thread, after the
         # login that found out: an interrupt then ends the question too, and the terminal shows what is typed again.
-        say(message_of(error))
-        client_id, secret = _ask_for_client()
+        client_id, secret = _ask_for_client(error)
         session, renewed = _obtain(arguments, storage, client_id, secret, error.issuer)
     except LoginRequired as error:
         raise failure_of(
@@ -119,12 +166,16 @@ def log_in(arguments: LoginArguments) -> int:
     _report(session, renewed)
     if arguments.storage is not None and arguments.storage != (os.environ.get(STORAGE_VARIABLE) or "keychain"):
         say(f"Programs find it with {STORAGE_VARIABLE}={arguments.storage}; so do later commands.")
+    if arguments.json:
+        # Last: until it is out, whatever ends the command is a document.
+        show_json(login_document(renewed.record, renewed.how, session.storage.name))
     return ExitCode.OK
 
 
 def _obtain(
     arguments: LoginArguments, storage: Storage, client_id: str | None, client_secret: str | None, issuer: str | None
 ) -> tuple[Session, Renewed]:
+    line = LiveLine(sys.stderr)
     options: LoginOptions = {
         "scopes": [scope for words in arguments.scopes for scope in words.split()],
         "account": arguments.account,
@@ -140,7 +191,9 @@ def _obtain(
         "trust_pkce": arguments.trust_pkce,
         # Whoever runs this command is there.
         "interactive": True,
-        "on_authorization_url": Way(no_browser=arguments.no_browser, timeout=arguments.timeout),
+        "on_authorization_url": Way(
+            no_browser=arguments.no_browser, allow_http=arguments.allow_private_network, line=line
+        ),
     }
     if arguments.no_resource:
         options["resource"] = None
@@ -150,7 +203,8 @@ def _obtain(
         return session, Renewed(record, "adopted")
     flight = session.demand(api.login_demand(session, force=arguments.force), abandonable=True)
     try:
-        return session, flight.result()
+        with line:
+            return session, flight.result()
     finally:
         session.release(flight)
 
@@ -162,28 +216,49 @@ def _secret(arguments: LoginArguments) -> str | None:
         return secret if arguments.client_id is not None else None
     if arguments.client_id is None:
         raise click.UsageError("--client-secret-stdin needs --client-id.")
-    if terminal_present():
-        return _prompt("Client secret", hide_input=True)
-    secret = sys.stdin.readline().strip("\r\n")
-    if not secret:
-        raise click.UsageError("There was no secret on standard input.")
-    return secret
+    with contextlib.suppress(EOFError):
+        if terminal_present():
+            return _prompt("Client secret", hide_input=True)
+        if secret := sys.stdin.readline().strip("\r\n"):
+            return secret
+    raise click.UsageError("There was no secret on standard input.")
 
 
-def _ask_for_client() -> tuple[str, str | None]:
-    client_id = _prompt("Client id")
-    return client_id, _prompt("Client secret (press Enter if it has none)", hide_input=True, default="") or None
+def _ask_for_client(error: RegistrationRequired) -> tuple[str, str | None]:
+    sheet = Sheet(on_stderr=True)
+    sheet.wrapped(message_of(error))
+    sheet.write()
+    sheet.wrapped("Then type it here, or press Ctrl-C and come back with --client-id.")
+    sheet.write()
+    try:
+        client_id = _prompt("Client id")
+        return client_id, _prompt("Client secret (press Enter if it has none)", hide_input=True, default="") or None
+    except EOFError:
+        # Nobody answers: the command ends as where nobody can be asked.
+        raise error from None
 
 
 def _prompt(text: str, *, hide_input: bool = False, default: str | None = None) -> str:
-    answer: str = click.prompt(text, hide_input=hide_input, default=default, show_default=False, err=True)
-    return answer.strip()
+    """What the person types, without the spaces around it. Raises `EOFError` where the input ends (Ctrl-D)."""
+    try:
+        answer = ""
+        while not answer:
+            answer = click.prompt(text, hide_input=hide_input, default=default, show_default=False, err=True).strip()
+            if default is not None:
+                break
+    except click.Abort as abort:
+        if not hide_input:
+            say()  # the cursor is behind the question still
+        # click makes one of both.
+        end_of_input = isinstance(abort.__context__, EOFError)
+        raise (EOFError() if end_of_input else abort) from None
+    return answer
 
 
 def _report(session: Session, renewed: Renewed) -> None:
     record = renewed.record
     again = "" if renewed.how == "login" else {"adopted": "Already logged", "refreshed": "Renewed, logged"}[renewed.how]
-    say(f"{again or 'Logged'} in at {record.server_url}", fg="green")
+    say(f"{again or 'Logged'} in at {printable(without_query(record.server_url), 2000)}", fg="green")
     rows = [] if record.account is None else [("account", printable(record.account))]
     rows.append(("issuer", printable(record.issuer)))
     rows.append(("scopes", printable(" ".join(record.granted_scopes)) or "none in particular"))

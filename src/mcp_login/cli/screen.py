@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -12,50 +15,133 @@ import click
 from mcp_login.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["duration", "fields", "prepare_streams", "say", "show", "show_warnings", "styled", "table", "warn"]
+    #: The style of a cell, from its head and its text.
+    Paint = Callable[[str, str], Mapping[str, Any]]
+
+__all__ = [
+    "block",
+    "duration",
+    "fields",
+    "forget",
+    "help_width",
+    "listing",
+    "output_width",
+    "prepare_streams",
+    "say",
+    "show",
+    "show_warnings",
+    "styled",
+    "table",
+    "warn",
+]
 
 
-def styled(text: str, stream: TextIO, **style: Any) -> str:
-    """`text` in the colours of `click.style`, where `stream` is a terminal whose user wants colours (no-color.org)."""
+def styled(text: str, stream: TextIO | None, **style: Any) -> str:
+    """`text` in the colours of `click.style`, where `stream` is a terminal whose user wants colours.
+
+    NO_COLOR (no-color.org) and TERM=dumb turn them off, FORCE_COLOR (force-color.org) has them everywhere.
+    """
     return click.style(text, **style) if style and _in_colour(stream) else text
 
 
 def say(text: str = "", **style: Any) -> None:
-    """A line for the person, on standard error: standard output is for data."""
-    click.echo(styled(text, sys.stderr, **style), file=sys.stderr, color=_in_colour(sys.stderr))
+    """A line for the person, on standard error: standard output is for data. Nothing happens where it is closed or fails."""
+    _tell(styled(text, sys.stderr, **style))
 
 
 def show(text: str = "", **style: Any) -> None:
     """A line of what the command was asked for, on standard output."""
-    click.echo(styled(text, sys.stdout, **style), color=_in_colour(sys.stdout))
+    if sys.stdout is not None:
+        # Not click's own idea of it, which in ASCII is a copy: what is written has to pass by the live line.
+        click.echo(styled(text, sys.stdout, **style), file=sys.stdout, color=_in_colour(sys.stdout))
 
 
 def warn(text: str) -> None:
     """A warning, on standard error."""
-    click.echo(
-        f"{styled('Warning:', sys.stderr, fg='yellow', bold=True)} {printable(text, 2000)}",
-        file=sys.stderr,
-        color=_in_colour(sys.stderr),
-    )
+    _tell(f"{styled('Warning:', sys.stderr, fg='yellow', bold=True)} {printable(text, 2000)}")
 
 
-def fields(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names and values in two columns."""
+def forget(stream: TextIO | None) -> None:
+    """Drop what `stream` can't write: Python tries again at its end, and makes a failure of it."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+
+
+def fields(pairs: Iterable[tuple[str, str]], *, width: int | None = None) -> str:
+    """Names and values in two columns. Values are wrapped between words to `width` columns; None: not at all."""
     known = list(pairs)
-    width = max(len(name) for name, _ in known)
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in known)
+    names = max(len(name) for name, _ in known)
+    lines = []
+    for name, value in known:
+        first, *rest = _wrapped(value, None if width is None else width - names - 4)
+        lines.append(f"  {name:<{names}}  {first}")
+        lines += [f"  {'':<{names}}  {line}" for line in rest]
+    return "\n".join(lines)
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows under their heads. The last column is as wide as it needs to be."""
-    lines = [list(heads), *([printable(cell) for cell in row] for row in rows)]
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, paint: Paint | None = None) -> str:
+    """Rows under their heads. The last column is as wide as it needs to be.
+
+    `paint` gives the style of a cell (the arguments of `click.style`) from its head and text.
+    """
+    lines = [list(heads), *([_cell(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads) - 1)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
-        for line in lines
-    )
+    shown = []
+    for number, line in enumerate(lines):
+        *padded, last = [cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True)]
+        texts = [*padded, last.rstrip()]
+        if number and paint is not None:
+            texts = [
+                styled(text, sys.stdout, **paint(head, cell)) if cell else text
+                for head, cell, text in zip(heads, line, texts, strict=True)
+            ]
+        shown.append("  ".join(texts).rstrip())
+    return "\n".join(shown)
+
+
+def listing(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None, paint: Paint | None = None
+) -> str:
+    """A table; where it doesn't fit into `width` columns, a block of lines for each row, headed by its first cell.
+
+    `width` is that of the terminal; None where there is none: whatever reads a pipe wants a row to be a line.
+    """
+    known = [[_cell(cell) for cell in row] for row in rows]
+    plain = table(heads, known)
+    if width is None or max(len(line) for line in plain.splitlines()) <= width:
+        return table(heads, known, paint=paint)
+    return "\n\n".join(block(heads, row, width=width, paint=paint) for row in known)
+
+
+def block(heads: Sequence[str], row: Sequence[str], *, width: int | None, paint: Paint | None = None) -> str:
+    """One row as lines: its first cell, and under it the other cells with their heads."""
+    title, *cells = [_cell(cell) for cell in row]
+    names = max(len(head) for head in heads[1:])
+    lines = [styled(title, sys.stdout, bold=True)]
+    for head, cell in zip(heads[1:], cells, strict=True):
+        for number, text in enumerate(_wrapped(cell, None if width is None else width - names - 4)):
+            shown = text if paint is None else styled(text, sys.stdout, **paint(head, cell))
+            lines.append(f"  {'' if number else head.lower():<{names}}  {shown}")
+    return "\n".join(lines)
+
+
+def output_width() -> int | None:
+    """The columns of the terminal that standard output is; None where it is none: a pipe, a file."""
+    try:
+        if sys.stdout is None or not sys.stdout.isatty():
+            return None
+    except (OSError, ValueError):
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def duration(seconds: float) -> str:
@@ -86,6 +172,11 @@ def show_warnings() -> None:
         logging.getLogger().addHandler(logging.NullHandler())
 
 
+def help_width() -> int:
+    """The columns of a help text. click's own are never less than 50, which a narrower terminal breaks anywhere."""
+    return max(28, min(100, shutil.get_terminal_size().columns) - 2)
+
+
 def prepare_streams() -> None:
     """A stranger's character that the terminal's encoding lacks is no reason to fail."""
     for stream in (sys.stdout, sys.stderr):
@@ -93,10 +184,36 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _in_colour(stream: TextIO) -> bool:
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+def _tell(text: str) -> None:
+    """A line on standard error. What a command has done doesn't fail because nobody could be told."""
+    if sys.stderr is None:
+        return
+    try:
+        click.echo(text, file=sys.stderr, color=_in_colour(sys.stderr))
+    except (OSError, ValueError):
+        forget(sys.stderr)
+
+
+def _cell(text: str) -> str:
+    return printable(text, max(1, len(text)))
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    """`text` in lines of at most `width` columns. A word that is longer, such as a URL, stays whole: it is copied."""
+    if width is None:
+        return [text]
+    return textwrap.wrap(text, max(10, width), break_long_words=False, break_on_hyphens=False) or [text]
+
+
+def _in_colour(stream: TextIO | None) -> bool:
+    # The order of Python's own traceback and help: no-color.org, then force-color.org, then what the terminal says.
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    if os.environ.get("TERM") == "dumb":
         return False
     try:
-        return stream.isatty()
+        return stream is not None and stream.isatty()
     except (OSError, ValueError):
         return False

@@ -44,7 +44,8 @@ def message_of(error: AuthError) -> str:
     if isinstance(error, ErrorResponse):
         # A server's own words are left as they are.
         return f"{said.removesuffix(error.hint or error.advice).rstrip('. ')}."
-    return f"{in_options(_OTHER_STORAGE.sub('', said)).rstrip('.')}."
+    said = in_options(_OTHER_STORAGE.sub("", said)).rstrip(".")
+    return said if said.endswith("?") else f"{said}."
 
 
 def advice_of(error: ErrorResponse) -> str:

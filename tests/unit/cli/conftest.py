@@ -1,4 +1,4 @@
-"""The command line takes the library's log over; a test that runs it in this process gives it back."""
+"""The command line takes the library's log over; a test that runs it in this process gives it back. Output is plain."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the width and in the colours that a test says, whatever the terminal or the service that runs it has set."""
+    for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -10,9 +12,10 @@ import time
 import pytest
 
 from mcp_login import errors
-from mcp_login.cli.commands import run
+from mcp_login.cli.commands import command_line, run
 from mcp_login.cli.exit_codes import MEANINGS, ExitCode, exit_code_of
 from mcp_login.cli.failure import failure_of, hint_for
+from mcp_login.cli.group import ENVIRONMENT
 from mcp_login.cli.main import main
 from mcp_login.storage.index import Index, IndexEntry
 
@@ -56,18 +59,81 @@ def test_the_help_explains_every_exit_status(capsys: pytest.CaptureFixture[str])
         assert re.search(rf"^ +{code:d}  {re.escape(MEANINGS[code])}$", shown, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", ["login", "token", "logout", "list", "demo"])
-def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_the_help_begins_with_three_lines_to_start_with_and_names_the_environment(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    start = shown.split("Start:\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[:2] for line in start] == [["mcp-login", name] for name in ("demo", "login", "token")]
+    for name in ENVIRONMENT:
+        assert f"  {name}" in shown
+
+
+@pytest.mark.parametrize("command", command_line.commands)
+def test_every_command_explains_itself_with_examples_that_are_right(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     assert main([command, "-h"]) == 0
-    assert f"Usage: mcp-login {command}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"Usage: mcp-login {command}" in shown
+    lines = [line[4:] for line in shown.split("Examples:\n")[1].splitlines() if line.startswith("    ")]
+    assert f"mcp-login {command}" in lines[0]
+    for line in lines:
+        words = re.findall(r"mcp-login ((?:[\w-]+)(?: [^|>;)\"]+)?)", line)
+        for arguments in words:
+            name, *rest = shlex.split(arguments)
+            # Parsed, not run.
+            command_line.commands[name].make_context(name, rest)
 
 
 def test_the_help_cuts_no_sentence_and_shows_no_formula(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["-h"], *([command, "-h"] for command in ("login", "token", "logout", "list", "demo"))):
+    for arguments in (["-h"], *([command, "-h"] for command in command_line.commands)):
         assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert "..." not in shown.replace("[ARGS]...", "")
     assert "<=" not in shown
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_the_help_fits_the_terminal_but_for_lines_to_copy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["logout", "-h"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    wide = [line for line in lines if len(line) > columns and "mcp-login logout" not in line]
+    # An option is not broken either.
+    assert [line for line in wide if not line.strip().startswith("--")] == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("logn", "login"), ("tokn", "token"), ("stats", "status"), ("log-out", "logout"), ("xyzzy", None)],
+)
+def test_a_misspelt_command_is_answered_with_the_right_one(
+    capsys: pytest.CaptureFixture[str], typed: str, meant: str | None
+) -> None:
+    assert main([typed]) == 2
+    said = capsys.readouterr().err
+    assert f"No such command '{typed}'." in said
+    assert ("Did you mean" in said) is (meant is not None)
+    assert meant is None or f"Did you mean '{meant}'?" in said
+
+
+def test_ctrl_c_while_modules_are_loaded_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    done = python(
+        "import builtins, sys\n"
+        "load = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        "    if name == 'click':\n"
+        "        raise KeyboardInterrupt\n"
+        "    return load(name, *rest)\n"
+        "builtins.__import__ = interrupted\n"
+        "from mcp_login.cli.main import main\n"
+        "sys.exit(main(['list']))"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,13 +159,19 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ["token", "https://a", "--storage", "memory"],
         ["logout", "https://a", "--storage", "memory"],
         ["unknown"],
+        ["status", "https://a", "https://b"],
+        ["logout"],
+        ["logout", "https://a", "--all"],
+        ["completion"],
+        ["list", "https://a"],
+        [],
     ],
 )
 def test_wrong_arguments_are_refused_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "Error: " in captured.err
+    assert "Error: " in captured.err or (not arguments and captured.err.startswith("Usage: "))
 
 
 def test_what_a_server_says_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +220,16 @@ def test_without_click_one_line_says_how_to_install_it() -> None:
     assert done.stderr.splitlines() == [
         'mcp-login: the command line needs its extra. In the clone: python -m pip install ".[cli]"'
     ]
+
+
+def test_without_click_an_error_is_a_document_where_documents_are_asked_for() -> None:
+    done = python(
+        "import sys; sys.modules['click'] = None\n"
+        "from mcp_login.cli.main import main\n"
+        "sys.exit(main(['list', '--json']))"
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert json.loads(done.stdout)["error"]["hint"] == 'In the clone: python -m pip install ".[cli]"'
 
 
 def test_without_the_testing_extra_the_demo_says_how_to_install_it() -> None:
@@ -215,3 +297,31 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
     done = python("import sys\nfrom mcp_login.cli.main import main\nmain(['--help'])\nprint(*sys.modules)")
     heavy = {"anyio", "asyncio", "httpx", "httpx2", "keyring", "logging", "platformdirs", "pydantic", "starlette"}
     assert heavy.isdisjoint(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--issuer", "https://auth.example.com"], "--issuer needs --client-id."),
+        (["--scope", " "], "--scope needs a scope."),
+        (["--callback-port", "70000"], "70000 must be from 1 to 65535."),
+    ],
+)
+def test_arguments_that_can_only_be_a_slip_are_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["login", "https://mcp.example.com/mcp", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("mcp.example.com/mcp", "https://mcp.example.com/mcp?\n"),
+        ("localhost:8123/mcp", "http://localhost:8123/mcp?\n"),
+        ("127.0.0.1:8123/mcp", "http://127.0.0.1:8123/mcp?\n"),
+    ],
+)
+def test_a_url_without_its_scheme_is_asked_back(url: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["login", url]) == 8
+    assert f"Did you mean {meant}" in capsys.readouterr().err

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import re
+import sys
 
 import pytest
 
-from mcp_login.cli.screen import duration, fields, show_warnings, table
+from mcp_login.cli.screen import duration, fields, listing, output_width, show, show_warnings, table
 
 __all__: list[str] = []
 
@@ -35,6 +38,56 @@ def test_a_table_is_aligned_and_shows_no_control_characters() -> None:
     assert table(("A", "BB"), [("long", "\x1b[31mx")]) == "A     BB\nlong  [31mx"
 
 
+HEADS = ("SERVER", "STATE", "SCOPES")
+ROWS = [("https://a.example.com", "valid", "one two three four five six seven"), ("https://b.example.com", "-", "-")]
+
+
+def test_a_row_is_a_line_where_there_is_room_and_where_there_is_no_terminal() -> None:
+    plain = table(HEADS, ROWS)
+    assert listing(HEADS, ROWS, width=None) == plain
+    assert listing(HEADS, ROWS, width=80) == plain
+
+
+def test_on_a_narrow_terminal_a_field_is_a_line_and_words_are_wrapped() -> None:
+    assert listing(HEADS, ROWS, width=30).splitlines() == [
+        "https://a.example.com",
+        "  state   valid",
+        "  scopes  one two three four",
+        "          five six seven",
+        "",
+        "https://b.example.com",
+        "  state   -",
+        "  scopes  -",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "1", "TERM": "dumb"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ({"NO_COLOR": "", "FORCE_COLOR": ""}, False),
+    ],
+)
+def test_colours_away_from_a_terminal_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], coloured: bool
+) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    shown = table(HEADS, ROWS, paint=lambda head, _: {"fg": "green"} if head == "STATE" else {})
+    assert ("\x1b[32mvalid" in shown) is coloured
+    # The columns are where they are without colours.
+    assert re.sub(r"\x1b\[\d+m", "", shown) == table(HEADS, ROWS)
+
+
+def test_standard_output_that_is_no_terminal_has_no_width(capsys: pytest.CaptureFixture[str]) -> None:
+    assert output_width() is None
+
+
 def test_the_library_s_warnings_are_lines_for_people_and_other_libraries_are_silent(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -50,3 +103,19 @@ def test_the_library_s_warnings_are_lines_for_people_and_other_libraries_are_sil
         logger.handlers.clear()
         logger.propagate = propagate
         root.handlers[:] = before
+
+
+def test_what_is_shown_passes_by_the_stream_that_is_standard_output_in_ascii_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The live line replaces the stream. click's own idea of it is another stream, where the encoding is ASCII."""
+    written: list[str] = []
+
+    class Above(io.TextIOWrapper):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stdout", Above(io.BytesIO(), encoding="ascii"))
+    show("a token")
+    assert "".join(written) == "a token\n"

@@ -1,0 +1,77 @@
+"""The options that several commands share, and how their values are completed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Decorator: TypeAlias = "Callable[[Callable[..., Any]], Callable[..., Any]]"
+
+__all__ = [
+    "SHELLS",
+    "account_option",
+    "json_option",
+    "private_network_option",
+    "storage_option",
+    "url_argument",
+    "url_or_none_argument",
+    "within",
+]
+
+#: The shells that `completion` knows.
+SHELLS = ("bash", "zsh", "fish")
+
+
+def within(most: float, *, above: float | None = None, least: float = 0) -> Callable[..., float | None]:
+    """A callback that refuses a number outside. Not click's ranges: they show themselves as formulas, and let "nan" in."""
+
+    def check(_context: click.Context, _option: click.Parameter, number: float | None) -> float | None:
+        if number is None or (least <= number <= most and number != above):
+            return number
+        allowed = f"above {above:g} and at most {most:.0f}" if above is not None else f"from {least:g} to {most:.0f}"
+        raise click.BadParameter(f"{number:g} must be {allowed}.")
+
+    return check
+
+
+def _urls(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    from .completion import stored_urls
+
+    return stored_urls(begun)
+
+
+def _accounts(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    from .completion import stored_accounts
+
+    return stored_accounts(begun, context.params.get("url"))
+
+
+#: The server's URL. `login` takes one that is stored, too: it may be time for a new login.
+url_argument: _Decorator = click.argument("url", shell_complete=_urls)
+url_or_none_argument: _Decorator = click.argument("url", required=False, shell_complete=_urls)
+account_option: _Decorator = click.option(
+    "--account",
+    metavar="NAME",
+    shell_complete=_accounts,
+    help="A label that keeps several logins at one server apart.",
+)
+storage_option: _Decorator = click.option(
+    "--storage",
+    type=click.Choice(["keychain", "file"]),
+    help="Where logins are kept; a file is not encrypted. Default: what MCP_LOGIN_STORAGE says, else the keychain.",
+)
+private_network_option: _Decorator = click.option(
+    "--allow-private-network",
+    is_flag=True,
+    help="For an intranet that you trust: metadata may lead to private addresses, and those may do without TLS.",
+)
+json_option: _Decorator = click.option(
+    "--json",
+    "json",
+    is_flag=True,
+    help="Print one JSON document on standard output, also for an error. `mcp-login schema` describes it.",
+)
