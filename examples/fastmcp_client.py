@@ -10,6 +10,7 @@ import sys
 
 import httpx2
 from fastmcp import Client
+from mcp import MCPError
 
 from mcp_login import AuthError, OAuth
 
@@ -27,11 +28,15 @@ if __name__ == "__main__":
         sys.exit(f"usage: python {sys.argv[0]} URL")
     try:
         asyncio.run(main(sys.argv[1]))
-    except (AuthError, RuntimeError) as error:
-        # What goes wrong while it connects, FastMCP wraps in a RuntimeError.
-        problem = error if isinstance(error, AuthError) else error.__cause__
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")
+    except (AuthError, MCPError, RuntimeError) as error:
+        # Some of what goes wrong while it connects, FastMCP wraps in a RuntimeError.
+        problem = error.__cause__ if isinstance(error, RuntimeError) else error
         if isinstance(problem, httpx2.TransportError):  # the program's own request failed, not the login
             sys.exit(f"The server can't be reached: {problem}")
+        if isinstance(problem, (MCPError, httpx2.HTTPStatusError)):  # of the server: an error, or "Not Found"
+            sys.exit(f"The server answered: {problem}. Is the path of the URL right? Often it is /mcp.")
         if not isinstance(problem, AuthError):
             raise
         sys.exit(f"{type(problem).__name__}: {problem}")

@@ -32,4 +32,7 @@ def build(port: int) -> FastMCP:
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
     print(f"http://127.0.0.1:{port}/mcp", flush=True)
-    build(port).run(transport="http", host="127.0.0.1", port=port, show_banner=False, log_level="warning")
+    try:
+        build(port).run(transport="http", host="127.0.0.1", port=port, show_banner=False, log_level="warning")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")

@@ -33,5 +33,7 @@ if __name__ == "__main__":
         sys.exit(f"usage: python {sys.argv[0]} URL")
     try:
         asyncio.run(main(sys.argv[1]))
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")
     except AuthError as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -9,7 +9,7 @@ import asyncio
 import sys
 
 import httpx2
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from mcp_login import AuthError, OAuth
@@ -32,10 +32,14 @@ if __name__ == "__main__":
     problem: BaseException | None = None
     try:
         asyncio.run(main(sys.argv[1]))
-    except* (AuthError, httpx2.TransportError) as group:
+    except* (AuthError, MCPError, httpx2.TransportError, KeyboardInterrupt) as group:
         problem = group
     while isinstance(problem, BaseExceptionGroup):  # the SDK's tasks put errors in groups, and groups in groups
         problem = problem.exceptions[0]
+    if isinstance(problem, KeyboardInterrupt):
+        sys.exit("Interrupted.")
+    if isinstance(problem, MCPError):  # of the server: an error, or "Not Found"
+        sys.exit(f"The server answered: {problem}. Is the path of the URL right? Often it is /mcp.")
     if isinstance(problem, httpx2.TransportError):  # the program's own request failed, not the login
         sys.exit(f"The server can't be reached: {problem}")
     sys.exit(None if problem is None else f"{type(problem).__name__}: {problem}")

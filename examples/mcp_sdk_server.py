@@ -132,4 +132,7 @@ def build(port: int) -> MCPServer:
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
     print(f"http://127.0.0.1:{port}/mcp", flush=True)
-    build(port).run("streamable-http", host="127.0.0.1", port=port)
+    try:
+        build(port).run("streamable-http", host="127.0.0.1", port=port)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")

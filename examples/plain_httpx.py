@@ -47,6 +47,10 @@ if __name__ == "__main__":
         sys.exit(f"usage: python {sys.argv[0]} URL")
     try:
         main(sys.argv[1])
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")
+    except httpx.HTTPStatusError as error:
+        sys.exit(f"The server answered: {error.response.status_code}. Is the path of the URL right? Often it is /mcp.")
     except AuthError as error:  # no tasks, no groups
         sys.exit(f"{type(error).__name__}: {error}")
     except httpx.TransportError as error:  # the program's own request failed, not the login
