@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+assert sys.platform != "win32"  # it forks
+
 LOADED = (httpcore, mcp_login.obtaining, mcp_login.renewal, mcp_login.testing, keyring_backend)
 
 #: How long a child may take, in seconds, on a machine that is busy.

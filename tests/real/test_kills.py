@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
+import platform
 from typing import TYPE_CHECKING
 
 import pytest
 
-if sys.platform != "linux":
+if platform.system() != "Linux":
     pytest.skip("the calls are told apart by /proc, and the Secret Service is Linux's", allow_module_level=True)
 
 from tests.real.kills import SCENARIOS, End, Kills, Scenario, summary

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+if os.name == "nt":
+    pytest.skip("the Secret Service is Linux's", allow_module_level=True)
+assert sys.platform != "win32"  # so reads mypy
+
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(sys.platform != "linux", reason="the Secret Service is Linux's"),
