@@ -82,7 +82,7 @@ nitpick_ignore_regex = [
 
 #: The left-hand menu, in order: a caption and its pages.
 NAVIGATION: dict[str, tuple[str, ...]] = {
-    "Begin": ("start", "how-a-login-works"),
+    "Begin": ("start", "how-a-login-works", "what-happens-when"),
     "Use": ("agents", "clients", "command-line", "headless", "storage", "configuration", "errors", "testing", "moving"),
     "Reference": ("reference/python", "reference/command-line", "specification", "servers"),
     "Project": ("changelog", "security", "contributing", "design", "Field notes <field-notes>", "benchmarks"),
