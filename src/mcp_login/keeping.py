@@ -49,6 +49,8 @@ class Keeping:
         held = None if text is None else Record.parse(text)
         if held is not None and (session.unsaved is None or session.unsaved.obtained_at < held.obtained_at):
             session.unsaved = held
+        # What is kept in the chosen storage from now on may be ended there: no copy of it is to come back in the next outage.
+        await session.storage.delete(session.key)
         _log.info("the %s answers again: the login at %s is kept there from now on", chosen.name, session.shown_url)
         session.go_back()
         return True
@@ -142,11 +144,12 @@ class Keeping:
             and is_spent(session.key, record.refresh_token)
         )
 
-    def note_spent(self, before: Record, after: Record) -> None:
-        """Leave word for other processes that the refresh token of `before` was used up, where it rotated."""
+    def note_spent(self, before: Record, after: Record | None) -> None:
+        """Leave word for all processes that the refresh token of `before` was used up: it rotated, or (None) is dead."""
         session = self._session
         token = before.refresh_token
-        if token is None or token == after.refresh_token or not needs_notes(session.chosen or session.storage):
+        rotated = after is None or token != after.refresh_token
+        if token is None or not rotated or not needs_notes(session.chosen or session.storage):
             return
         try:
             note_spent(session.key, token)
@@ -169,10 +172,11 @@ class Keeping:
         try:
             await self._store(record)
         except StorageError as error:
-            if session.storage_required:
-                raise
+            # First of all: nobody else has these tokens, and the session may end with this call.
             if isinstance(error, (StorageLocked, StorageUnavailable)):
                 save_later(session)
+            if session.storage_required:
+                raise
             session.warn_unsaved(error)
             return False
         return True

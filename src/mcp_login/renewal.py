@@ -12,6 +12,7 @@ from .errors import (
     AuthError,
     AuthorizationErrorResponse,
     InvalidResponse,
+    StorageError,
     StorageLocked,
     StorageUnavailable,
     TokenErrorResponse,
@@ -25,6 +26,7 @@ from .obtaining import login_required, opened_http
 from .portal import awaiting_answer, protect
 from .protocol.scope import OFFLINE_ACCESS
 from .protocol.token import TokenResponse, build_refresh_request, parse_token_response
+from .saving import settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -157,6 +159,9 @@ class Renewal:
         except AuthError as error:
             if demand.rejected != record.access_token and session.is_good(record, demand.min_valid_for):
                 # An early refresh that fails costs nothing yet: the token at hand is used while it lasts.
+                held = session.unsaved
+                if isinstance(error, StorageError) and held is not None and held is not record:
+                    return Renewed(held, "refreshed")  # it didn't fail: its tokens wait for the storage
                 _log.info("an early refresh for %s failed: %s", session.shown_url, type(error).__name__)
                 session.rest(record, getattr(error, "retry_after", None) or 0.0)
                 return Renewed(record, "adopted")
@@ -274,7 +279,10 @@ class Renewal:
             from .grants.client_registration import forget_client
 
             await forget_client(session.storage, record.client)
+        # Neither offered again from behind a locked keychain, nor saved when that is open.
         session.unsaved = None
+        settled(session.storage, session.key)
+        self._keeping.note_spent(record, None)
         if demand.rejected != record.access_token and session.is_good(record):
             # Nobody refused the access token, it is only too short-lived for this caller: it stays.
             await self._keeping.keep(dataclasses.replace(record, refresh_token=None))

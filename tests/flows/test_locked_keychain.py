@@ -25,7 +25,7 @@ from mcp_login.saving import save_later, saving_pauses, waiting_for
 from mcp_login.session import Session
 from mcp_login.storage.index import Index
 from mcp_login.storage.record import Record, record_key
-from tests.flows.support import Login, login_of, store, stored
+from tests.flows.support import Login, age, login_of, store, stored
 from tests.unit.storage.keyrings import MemoryKeyring
 
 if TYPE_CHECKING:
@@ -247,6 +247,72 @@ def test_a_logout_ends_a_login_that_another_session_still_waits_to_save(
     result = mcp_login.sync.logout(server.url, storage=login.storage)
     assert (result.deleted, result.revoked) == (True, True)
     assert waiting_for(login.storage, key) is None
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_tokens_that_access_token_could_not_save_are_not_lost_with_the_call(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    keychain.read_only = True
+    server.expire_access_tokens()
+    with pytest.raises(StorageLocked):
+        mcp_login.sync.access_token(server.url, storage=login.storage, min_valid_for=10**6)
+    keychain.read_only = False
+    assert mcp_login.sync.access_token(server.url, storage=login.storage, min_valid_for=10**6)
+    assert server.reuse_detections == 0
+    assert login.ask().status_code == 200
+    assert login.windows == 1
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_an_early_refresh_that_could_not_be_saved_gives_the_new_token(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    old = age(login.storage, server.url, 3585)
+    keychain.read_only = True
+    assert mcp_login.sync.access_token(server.url, storage=login.storage, min_valid_for=8) != old.access_token
+    keychain.read_only = False
+    assert login.ask().status_code == 200
+    assert (refreshes(server), server.reuse_detections, login.windows) == (1, 0, 1)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_dead_refresh_token_is_offered_once_behind_a_locked_keychain_and_not_saved(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    login.auth = login.oauth(interactive=False)
+    assert login.ask().status_code == 200
+    keychain.locked = True
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    server.revoke_refresh_tokens()
+    server.expire_access_tokens()
+    before = refreshes(server)
+    for _ in range(3):
+        with pytest.raises(mcp_login.AuthError):
+            login.ask()
+    assert refreshes(server) == before + 1
+    assert waiting_for(login.storage, record_key(server.url, None)) is None
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_login_that_went_back_to_the_keychain_leaves_no_copy_for_the_next_outage(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    keychain.locked = True
+    login = program(server, person, keychain)
+    assert login.ask().status_code == 200
+    keychain.locked = False
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    assert mcp_login.sync.logout(server.url, storage=login.storage).deleted
+    keychain.locked = True
+    later = login.oauth(interactive=False)
+    with pytest.raises(mcp_login.LoginRequired):
+        login.ask(auth=later)
 
 
 # Saving later, with no demand
