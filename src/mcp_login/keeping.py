@@ -53,6 +53,8 @@ class Keeping:
         await session.storage.delete(session.key)
         _log.info("the %s answers again: the login at %s is kept there from now on", chosen.name, session.shown_url)
         session.go_back()
+        # Until it is saved, other sessions of this process find it with what waits.
+        save_later(session)
         return True
 
     async def load(self, *, locked: bool) -> tuple[Record | None, str | None]:

@@ -18,7 +18,7 @@ from mcp_login.errors import (
     TransportError,
 )
 
-__all__ = ["MEANINGS", "ExitCode", "exit_code_of", "exit_code_table"]
+__all__ = ["MEANINGS", "ExitCode", "exit_code_of"]
 
 
 class ExitCode(IntEnum):
@@ -80,8 +80,3 @@ _CODES: dict[type[AuthError], ExitCode] = {
 def exit_code_of(error: AuthError) -> ExitCode:
     """The exit status that `error` ends the command with: that of its class, else of the nearest class above."""
     return next(_CODES[kind] for kind in type(error).__mro__ if kind in _CODES)
-
-
-def exit_code_table() -> str:
-    """The table of all exit statuses, one to a line."""
-    return "\n".join(f"  {code:>3}  {MEANINGS[code]}" for code in ExitCode)
