@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -39,12 +39,15 @@ class Answer:
 
 
 class Stranger:
-    """A server at `host`:`port`. `asked` is what it was asked, `sent` how many bytes of unfinished bodies it got rid of."""
+    """A server at `host`:`port`. `connections` counts who came, `asked` is what it was asked, `sent` how many bytes of unfinished
+    bodies it got rid of.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
         self.answer: Callable[[Asked], Answer] = lambda _: Answer(404)
+        self.connections = 0
         self.asked: list[Asked] = []
         self.sent = 0
         self.over = threading.Event()
@@ -110,6 +113,7 @@ def open_stranger(*, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1")
 
         def finish_request(self, request: socket.socket | tuple[bytes, socket.socket], address: Any) -> None:
             assert not isinstance(request, tuple)
+            stranger.connections += 1
             request.settimeout(10)
             # Clients that have enough, or that don't trust the certificate, are what these tests are about.
             with contextlib.suppress(OSError):
@@ -119,7 +123,10 @@ def open_stranger(*, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1")
                 with tls.wrap_socket(request, server_side=True) as secured:
                     Conversation(secured, address, self)
 
-    server = Server((host, 0), Conversation)
+    class Server6(Server):
+        address_family = socket.AF_INET6
+
+    server = (Server6 if ":" in host else Server)((host, 0), Conversation)
     stranger = Stranger(host, server.server_port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import ssl
 import struct
@@ -137,8 +138,8 @@ class Names:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.addresses: dict[str, list[str]] = {}
-        #: The port of 127.0.0.1 to which connections to an address go, if not to the one that was asked for.
-        self.routes: dict[str, int] = {}
+        #: The port of 127.0.0.1 to which connections to an address (and port) go, if not to the one that was asked for.
+        self.routes: dict[str | tuple[str, int], int] = {}
         self.look_ups: list[str] = []
         self.connected: list[str] = []
         getaddrinfo = socket.getaddrinfo
@@ -147,13 +148,34 @@ class Names:
             if host not in self.addresses:
                 return getaddrinfo(host, port, *args, **kwargs)
             self.look_ups.append(host)
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in self.addresses[host]]
+            return [_address_info(ip, port) for ip in self.addresses[host]]
 
         def route(sock: socket.socket, address: Any) -> Any:
-            if sock.family == socket.AF_INET and not address[0].startswith("127."):
-                self.connected.append(address[0])
-                return ("127.0.0.1", self.routes.get(address[0], address[1]))
-            return address
+            if sock.family not in (socket.AF_INET, socket.AF_INET6) or _is_here(address[0]):
+                return address
+            ip, asked_for = address[:2]
+            self.connected.append(ip)
+            port = self._port(ipaddress.ip_address(ip), asked_for)
+            # A socket of the new protocol reaches a listener of the old one by its mapped address (RFC 4291 section 2.5.5.2).
+            return ("127.0.0.1", port) if sock.family == socket.AF_INET else ("::ffff:127.0.0.1", port, 0, 0)
 
         monkeypatch.setattr(socket, "getaddrinfo", look_up)
         redirect_connections(route, monkeypatch.setattr)
+
+    def _port(self, ip: ipaddress.IPv4Address | ipaddress.IPv6Address, asked_for: int) -> int:
+        for place, port in self.routes.items():
+            known, only = (place, asked_for) if isinstance(place, str) else place
+            # An address has many spellings, and the library chooses its own.
+            if ipaddress.ip_address(known) == ip and only == asked_for:
+                return port
+        return asked_for
+
+
+def _address_info(ip: str, port: Any) -> Any:
+    if ":" in ip:
+        return (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (ip, port, 0, 0))
+    return (socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port))
+
+
+def _is_here(ip: str) -> bool:
+    return ip.startswith("127.") or ip == "::1"

@@ -1,0 +1,66 @@
+"""What something costs: seconds, and memory above that of before, at its peak."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.hostile.attack import refute
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["LARGEST", "Cost", "limited"]
+
+#: The most memory that any answer may cost, in bytes above what the process had.
+LARGEST = 32 << 20
+
+_STATUS = Path("/proc/self/status")
+_PEAK = Path("/proc/self/clear_refs")
+
+
+@dataclass
+class Cost:
+    """What was spent: `seconds`, and `memory` in bytes. Where the system doesn't tell the peak (not Linux), that is 0."""
+
+    seconds: float = 0.0
+    memory: int = 0
+
+
+@contextlib.contextmanager
+def limited(*, seconds: float, memory: int = LARGEST) -> Iterator[Cost]:
+    """Raise `Breach` if the block takes longer than `seconds` or more than `memory` bytes.
+
+    Servers of a test share this process, so they give what they give part by part.
+    """
+    cost = Cost()
+    gc.collect()
+    before = _forget_peak()
+    began = time.monotonic()
+    try:
+        yield cost
+    finally:
+        cost.seconds = time.monotonic() - began
+        cost.memory = max(0, _of_status("VmHWM") - before)
+    refute(cost.memory > memory, f"it took {cost.memory >> 20} MiB")
+    refute(cost.seconds > seconds, f"it took {cost.seconds:.1f} seconds")
+
+
+def _forget_peak() -> int:
+    """Let the peak be what is used now; that, in bytes."""
+    if sys.platform != "linux":
+        return 0
+    _PEAK.write_text("5")  # proc(5): resets the peak of the resident set
+    return _of_status("VmRSS")
+
+
+def _of_status(name: str) -> int:
+    if sys.platform != "linux":
+        return 0
+    lines = _STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:"))
