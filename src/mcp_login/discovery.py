@@ -41,6 +41,9 @@ __all__ = ["Discovery", "discover", "find_challenge", "listed_scopes", "named_is
 
 _log = logging.getLogger("mcp_login")
 
+#: How many of the authorization servers that a resource names are tried: a hostile list would keep us busy.
+MAX_ISSUERS = 4
+
 #: Answers of a server that has no MCP endpoint at this URL.
 _NOTHING_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE)
 
@@ -167,8 +170,7 @@ async def find_challenge(http: HttpClient, server_url: str) -> tuple[int, Challe
 
 def _preferred_first(listed: Iterable[str], preferred: str | None) -> list[str]:
     # RFC 9728 section 7.6 leaves the choice to the client: the one that was used before, then the resource's own order.
-    # No more than a few, or a hostile list would keep us busy.
-    return sorted(dict.fromkeys(listed), key=lambda item: item != preferred)[:4]
+    return sorted(dict.fromkeys(listed), key=lambda item: item != preferred)[:MAX_ISSUERS]
 
 
 def _check_issuer(issuer: str | None, listed: tuple[str, ...], server_url: str) -> None:
@@ -201,7 +203,10 @@ def _redirect_target(response: HttpResponse, url: str) -> str | None:
     location = response.header("location")
     if response.status not in (307, 308) or location is None:
         return None
-    target = urljoin(url, location)
+    try:
+        target = urljoin(url, location)
+    except ValueError:  # brackets that hold no address
+        return None
     return target if _same_origin(target, url) else None
 
 

@@ -29,7 +29,19 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpClient"]
 
-_MAX_REDIRECTS = 3
+#: The time limit of a whole exchange: name resolution, connection, redirects and bodies, in seconds.
+DEADLINE = 20.0
+
+#: The largest body, on the wire and decompressed, in bytes.
+MAX_BYTES = 1 << 20
+
+#: What may come over the connection in one exchange besides a body: heads, interim answers, the marks between chunks,
+#: the bodies of redirects. In bytes.
+MAX_OVERHEAD = 1 << 20
+
+#: How often one request is redirected.
+MAX_REDIRECTS = 3
+
 _REDIRECTS = (301, 302, 303, 307, 308)
 #: Headers that make a request one with a secret: such a request is never sent a second time to another URL.
 _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
@@ -44,8 +56,8 @@ class HttpClient:
 
     `policy` says which URLs and addresses may be reached. `factory` makes a client of the caller's (httpx or httpx2),
     used instead of our own transport; its redirects and `auth` are not used, and addresses are judged by URL only.
-    `deadline` is the time limit in seconds of a whole exchange: name resolution, connection, redirects and body.
-    `max_bytes` bounds the body on the wire and decompressed.
+    `deadline` is the time limit in seconds of a whole exchange (None: `DEADLINE`), `max_bytes` bounds the body on the wire
+    and decompressed (None: `MAX_BYTES`).
 
     Use it on one asyncio event loop. The operating system's trust store, SSL_CERT_FILE, SSL_CERT_DIR and the proxy
     variables count, except with a `factory`. No cookie is kept.
@@ -55,13 +67,13 @@ class HttpClient:
         self,
         policy: NetworkPolicy | None = None,
         factory: Callable[[], httpx.AsyncClient] | None = None,
-        deadline: float = 20.0,
-        max_bytes: int = 1 << 20,
+        deadline: float | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         self._policy = policy or NetworkPolicy()
         self._factory = factory
-        self._deadline = deadline
-        self._max_bytes = max_bytes
+        self._deadline = DEADLINE if deadline is None else deadline
+        self._max_bytes = MAX_BYTES if max_bytes is None else max_bytes
         self._client: httpx.AsyncClient | None = None
         self._ssl_context: ssl.SSLContext | None = None
         self._spaces: dict[tuple[str, int | None], AddressSpace] = {}
@@ -84,6 +96,7 @@ class HttpClient:
         """
         ambient = sys.exception()
         url = self._checked(request.url, floor)
+        floor = self._floor_of(url, floor)
         proxy = None if self._factory is not None else proxy_for(str(url))
         route = Route(_without_query(url), None if proxy is None else host_of(proxy))
         limit = asyncio.timeout(self._deadline)
@@ -157,6 +170,10 @@ class HttpClient:
         self._policy.check_url(str(parsed), floor=floor)
         return parsed
 
+    def _floor_of(self, url: httpx.URL, floor: AddressSpace) -> AddressSpace:
+        """`floor`, or less: a name that led to a public address a moment ago isn't followed to where it leads now (rebinding)."""
+        return min(floor, self._spaces.get(_place(url), floor))
+
     @asynccontextmanager
     async def _channel(
         self, url: httpx.URL, proxy: str | None, floor: AddressSpace, sending: Sending
@@ -193,6 +210,7 @@ class HttpClient:
             ssl_context=self._trust() if "https" in (url.scheme, (proxy or "").partition(":")[0].lower()) else None,
             reached=reached,
             proxy=proxy,
+            max_bytes=self._max_bytes + MAX_OVERHEAD,
         )
 
     def _trust(self) -> ssl.SSLContext:
@@ -217,7 +235,7 @@ class HttpClient:
     async def _exchange(self, channel: _Channel, request: HttpRequest, url: httpx.URL, follow: bool) -> HttpResponse:
         # The caller's own spelling, not httpx's: URLs are compared character for character.
         response = replace(await self._answer(channel, request, url), url=request.url)
-        for _ in range(_MAX_REDIRECTS if follow else 0):
+        for _ in range(MAX_REDIRECTS if follow else 0):
             target = _redirect_target(response, url)
             if target is None:
                 break

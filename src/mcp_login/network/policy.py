@@ -20,11 +20,20 @@ __all__ = ["AddressSpace", "NetworkPolicy", "address_space", "space_of_host"]
 
 
 class AddressSpace(IntEnum):
-    """Who can reach an address: the higher, the fewer. A server may lead to its own space or a lower one."""
+    """Who can reach an address: the higher, the fewer. A server may lead to its own space or a lower one.
+
+    LINK_LOCAL: only machines on the same link, and the services that a cloud gives each of its machines.
+    """
 
     PUBLIC = 0
     PRIVATE = 1
-    LOOPBACK = 2
+    LINK_LOCAL = 2
+    LOOPBACK = 3
+
+    @property
+    def word(self) -> str:
+        """It in a message."""
+        return self.name.lower().replace("_", "-")
 
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -34,14 +43,20 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _IPV4_IN_LAST_BITS = tuple(map(ipaddress.IPv6Network, ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
 #: All that IANA hands out as global unicast (RFC 4291 section 2.4); everything else is somebody's own network.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-#: Not global although within the former, and newer than some versions of `ipaddress`: documentation (RFC 9637).
-_NOT_GLOBAL = (
-    ipaddress.IPv6Network("3fff::/20"),
-    # IETF protocol assignments (RFC 6890): one of them, 192.0.0.192, is a cloud's metadata service.
-    ipaddress.IPv4Network("192.0.0.0/24"),
-    # A public-looking address that is a platform service of the cloud that the machine runs in (Azure).
-    ipaddress.IPv4Network("168.63.129.16/32"),
+#: Not global, whatever some versions of `ipaddress` say: documentation (RFC 9637), IETF protocol assignments (RFC 6890).
+_NOT_GLOBAL = (ipaddress.IPv6Network("3fff::/20"), ipaddress.IPv4Network("192.0.0.0/24"))
+#: What a cloud's host gives the machines on it, credentials among it, at addresses that don't look link-local: Azure,
+#: Oracle, Alibaba, AWS, Google. (The one that they share, 169.254.169.254, is.)
+_PLATFORM = frozenset(
+    map(
+        ipaddress.ip_address,
+        ("168.63.129.16", "192.0.0.192", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254"),
+    )
 )
+#: NAT64 of a site's own (RFC 8215): where in it the IPv4 address is, the site decides; mostly in the last bits.
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+#: An ISATAP interface identifier, but for the bit that says "unique" (RFC 5214 section 6.1).
+_ISATAP = 0x00005EFE
 #: "This host on this network" (RFC 1122 section 3.2.1.3): Linux connects to itself.
 _THIS_HOST = ipaddress.IPv4Network("0.0.0.0/8")
 
@@ -61,12 +76,18 @@ def _space(address: _Address) -> AddressSpace:
         inner = _ipv4_inside(address)
         if inner is not None:
             return _space(inner)
-        if address not in _GLOBAL_UNICAST:
-            return AddressSpace.PRIVATE
-    elif address in _THIS_HOST:
-        return AddressSpace.LOOPBACK
+        tunnelled = _ipv4_tunnelled_to(address)
+        return _own_space(address) if tunnelled is None else max(_own_space(address), _space(tunnelled))
+    return AddressSpace.LOOPBACK if address in _THIS_HOST else _own_space(address)
+
+
+def _own_space(address: _Address) -> AddressSpace:
+    """By the ranges that IANA keeps, as `ipaddress` has them, and the few that it hasn't."""
+    if address.is_link_local or address in _PLATFORM:
+        return AddressSpace.LINK_LOCAL
+    is_local = isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST
     # `is_global` alone takes multicast for global.
-    if address.is_multicast or not address.is_global or any(address in network for network in _NOT_GLOBAL):
+    if is_local or address.is_multicast or not address.is_global or any(address in net for net in _NOT_GLOBAL):
         return AddressSpace.PRIVATE
     return AddressSpace.PUBLIC
 
@@ -75,8 +96,18 @@ def _ipv4_inside(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None
     if address.sixtofour is not None:
         return address.sixtofour
     if any(address in network for network in _IPV4_IN_LAST_BITS):
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        return _last_bits(address)
     return None
+
+
+def _ipv4_tunnelled_to(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that is reached in the end if the network does what its addresses were made for, or None."""
+    is_isatap = (int(address) >> 32) & 0xFDFFFFFF == _ISATAP
+    return _last_bits(address) if is_isatap or address in _LOCAL_NAT64 else None
+
+
+def _last_bits(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 def _split(url: str) -> SplitResult:
@@ -143,11 +174,8 @@ class NetworkPolicy:
         parts = _split(url)
         host = parts.hostname or ""
         space = space_of_host(host)
-        if parts.scheme == "http" and space is not AddressSpace.LOOPBACK and not self.allow_private_network:
-            raise PolicyError(
-                f"{_shown(url)} is refused: plain http is only for loopback addresses. Use https; where this network "
-                "is trusted, allow it with allow_private_network=True."
-            )
+        if parts.scheme == "http":
+            self._check_plain(space, url)
         if space is not None:
             self._check_space(space, host, floor, url)
 
@@ -162,15 +190,24 @@ class NetworkPolicy:
         if space < needed and urlsplit(url).scheme == "http":
             raise PolicyError(
                 f"{_shown(url)} is refused: it is plain http, and its address {printable(ip, 60)} is a "
-                f"{space.name.lower()} one. Use https."
+                f"{space.word} one. Use https."
+            )
+
+    def _check_plain(self, space: AddressSpace | None, url: str) -> None:
+        if space is AddressSpace.PUBLIC:
+            raise PolicyError(f"{_shown(url)} is refused: plain http is never spoken to a public address. Use https.")
+        if space is not AddressSpace.LOOPBACK and not self.allow_private_network:
+            raise PolicyError(
+                f"{_shown(url)} is refused: plain http is only for loopback addresses. Use https; where this network "
+                "is trusted, allow it with allow_private_network=True."
             )
 
     def _check_space(self, space: AddressSpace, address: str, floor: AddressSpace, url: str) -> None:
         if space <= floor or self.allow_private_network:
             return
         raise PolicyError(
-            f"{_shown(url)} is refused: a {floor.name.lower()} server led to it, but {printable(address, 60)} is a "
-            f"{space.name.lower()} address. Check the URL of the server; where this network is trusted, allow it with "
+            f"{_shown(url)} is refused: a {floor.word} server led to it, but {printable(address, 60)} is a "
+            f"{space.word} address. Check the URL of the server; where this network is trusted, allow it with "
             "allow_private_network=True."
         )
 

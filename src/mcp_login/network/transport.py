@@ -19,7 +19,7 @@ import httpcore
 import httpx
 import truststore
 
-from mcp_login.errors import PolicyError, TransportError
+from mcp_login.errors import InvalidResponse, PolicyError, TransportError
 
 from .failure import host_of
 from .policy import AddressSpace, NetworkPolicy, address_space
@@ -33,6 +33,9 @@ _Connected = tuple[str, httpcore.AsyncNetworkStream]  # an address, and a connec
 
 #: Seconds after which the next address is tried beside one that has not answered (RFC 8305 section 5).
 _ATTEMPT_DELAY = 0.25
+
+#: How many addresses of one name are tried: more than honest names have, and too few to sweep a network with.
+MAX_ADDRESSES = 16
 
 
 def default_ssl_context() -> ssl.SSLContext:
@@ -112,14 +115,45 @@ async def _first_to_connect(addresses: Sequence[str], connect: Callable[[str], A
     raise failure or socket.gaierror(socket.EAI_NONAME, "no address")
 
 
+class _Counted(httpcore.AsyncNetworkStream):
+    """A connection that tells `count` how many bytes came over it."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream, count: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._count = count
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = await self._stream.read(max_bytes, timeout)
+        self._count(len(data))
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        return _Counted(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._count)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
 class _Backend(httpcore.AsyncNetworkBackend):
     """httpcore's way to the network, with a choice of addresses between the name and the connection.
 
-    `choose` gives the addresses that may be connected to, or raises. `address` is the one that was.
+    `choose` gives the addresses that may be connected to, or raises. `address` is the one that was. More than `max_bytes`
+    that come are an `InvalidResponse`: no limit for bodies counts interim answers and the marks between chunks.
     """
 
-    def __init__(self, choose: Callable[[Sequence[str]], Sequence[str]]) -> None:
+    def __init__(self, choose: Callable[[Sequence[str]], Sequence[str]], *, max_bytes: int, url: str) -> None:
         self._choose = choose
+        self._max_bytes = max_bytes
+        self._url = url
+        self._received = 0
         self.address: str | None = None
         self._sockets = httpcore.AnyIOBackend()
         self._opened: list[httpcore.AsyncNetworkStream] = []
@@ -133,13 +167,19 @@ class _Backend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         async def connect(address: str) -> _Connected:
-            stream = await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
+            opened = await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
+            stream = _Counted(opened, self._count)
             self._opened.append(stream)
             return address, stream
 
         address, stream = await _first_to_connect(self._choose(await resolve(host, port)), connect)
         self.address = address
         return stream
+
+    def _count(self, received: int) -> None:
+        self._received += received
+        if self._received > self._max_bytes:
+            raise InvalidResponse(f"it sent more than {self._max_bytes} bytes for one answer", url=self._url)
 
     async def sleep(self, seconds: float) -> None:
         await self._sockets.sleep(seconds)
@@ -169,8 +209,9 @@ class CheckedTransport(httpx.AsyncBaseTransport):
 
     With `proxy`, a URL, they go through that proxy; it resolves the names, so that no address can be checked. `reached`
     is told the space of the address that answered, directly and, for https, with a valid certificate: a name that is made
-    to point to somebody else's machine for a moment proves nothing. Exceptions are httpcore's, `OSError`,
-    `PolicyError`, and `TransportError` for a proxy that can't be used.
+    to point to somebody else's machine for a moment proves nothing. `max_bytes` may come over the connection, whatever they
+    are. Exceptions are httpcore's, `OSError`, `PolicyError`, `InvalidResponse` for more than that, and `TransportError` for
+    a proxy that can't be used.
 
     Closed after one exchange: an idle connection that the server closes just then fails in a way that can't be told from
     a lost answer, which for a rotating refresh token may be the end of the session.
@@ -184,14 +225,17 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         floor: AddressSpace,
         ssl_context: ssl.SSLContext | None,
         reached: Callable[[AddressSpace], None],
+        max_bytes: int,
         proxy: str | None = None,
     ) -> None:
         self._reached = None if proxy is not None else reached
         if proxy is not None:
-            self._backend = _Backend(choose=list)
+            self._backend = _Backend(list, max_bytes=max_bytes, url=url)
             self._pool = _proxy_pool(proxy, ssl_context, self._backend)
             return
-        self._backend = _Backend(lambda addresses: _allowed(addresses, policy, floor, url))
+        self._backend = _Backend(
+            lambda addresses: _allowed(addresses, policy, floor, url)[:MAX_ADDRESSES], max_bytes=max_bytes, url=url
+        )
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context, max_keepalive_connections=0, network_backend=self._backend
         )

@@ -140,8 +140,8 @@ def build_authorization_request(
     identifier, verbatim, or None to leave it out. Whether the server supports PKCE is checked by `require_pkce` before.
 
     Raises `IssuerMismatch` if the client belongs to another issuer ("Authorization Server Binding"), `InvalidResponse`
-    if the metadata names no authorization endpoint, `PolicyError` as `AuthorizationRequest` does, `ValueError` for too
-    few bytes.
+    if the metadata names no authorization endpoint, `PolicyError` as `AuthorizationRequest` does and for a URL that is too
+    long for a browser, `ValueError` for too few bytes.
     """
     if len(state_bytes) < _MIN_STATE_BYTES:
         raise ValueError(f"state_bytes: at least {_MIN_STATE_BYTES} random bytes are needed (RFC 6749 section 10.10)")
@@ -157,7 +157,7 @@ def build_authorization_request(
             "the metadata names no authorization_endpoint, so nobody can log in with a browser. Use another grant",
             url=metadata.issuer,
         )
-    return AuthorizationRequest(
+    request = AuthorizationRequest(
         issuer=metadata.issuer,
         authorization_endpoint=metadata.authorization_endpoint,
         client_id=client.client_id,
@@ -169,6 +169,9 @@ def build_authorization_request(
         iss_parameter_supported=metadata.authorization_response_iss_parameter_supported,
         extra_params=dict(extra_params or {}),
     )
+    # Whole, as it is opened: its length, above all. Whether the endpoint may do without TLS was judged with its metadata.
+    require_secure(request.url, what="authorization URL", allow_loopback=True, allow_http=True)
+    return request
 
 
 @final

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["ClientInformation", "RegistrationMechanism", "TokenEndpointAuthMethod"]
+__all__ = ["MAX_CREDENTIAL", "ClientInformation", "RegistrationMechanism", "TokenEndpointAuthMethod"]
+
+#: The longest token, client id or client secret that a server may issue, in characters: it is kept in a keychain, and sent in
+#: a header, for which hardly a server takes a quarter of this.
+MAX_CREDENTIAL = 65_536
 
 #: How the client came to be known, in the order of preference of the specification (client registration).
 RegistrationMechanism = Literal["pre_registered", "metadata_document", "dynamic"]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .message import HttpResponse
 
 __all__ = [
+    "MAX_CONTAINERS",
     "MAX_DEPTH",
     "MAX_RETRY_AFTER",
     "judge_metadata_response",
@@ -26,6 +27,9 @@ __all__ = [
 
 #: How deep the arrays and objects of a document may be nested.
 MAX_DEPTH = 20
+
+#: How many arrays and objects a document may have. Read into memory, each takes forty times the two bytes that it comes in.
+MAX_CONTAINERS = 10_000
 
 #: The longest wait, in seconds, that a server is believed to mean (one day).
 MAX_RETRY_AFTER = 86_400.0
@@ -40,7 +44,8 @@ def judge_metadata_response(response: HttpResponse) -> Literal["document", "abse
     applicable error".
     """
     if response.status == 200:
-        return "document" if isinstance(_load(response.body), dict) else "absent"
+        data = _load(response.body)
+        return "document" if data is _TOO_MUCH or isinstance(data, dict) else "absent"
     if 400 <= response.status < 500 and response.status not in (408, 429):
         return "absent"
     return "unknown"
@@ -51,17 +56,19 @@ def load_json_object(response: HttpResponse, *, what: str) -> dict[str, Any]:
 
     `what` names the document in the message ("token response"). Of duplicate names the last one counts (RFC 8259
     section 4). Raises `InvalidResponse` for a body that isn't UTF-8 or isn't JSON (NaN and Infinity are not), that
-    isn't an object, or that is nested deeper than `MAX_DEPTH`. The body is never quoted.
+    isn't an object, or that is nested deeper than `MAX_DEPTH` or has more than `MAX_CONTAINERS`. The body is never quoted.
     """
     data = _load(response.body)
     if data is _NOT_JSON:
         raise InvalidResponse(f"the {what} is not JSON. Is this the right address?", url=response.url)
+    if data is _TOO_MUCH or (isinstance(data, dict) and _too_deep(data)):
+        raise InvalidResponse(
+            f"the {what} is nested deeper than {MAX_DEPTH} levels, or of more than {MAX_CONTAINERS} arrays and objects. Its "
+            "server is broken or hostile.",
+            url=response.url,
+        )
     if not isinstance(data, dict):
         raise InvalidResponse(f"the {what} is not a JSON object. Is this the right address?", url=response.url)
-    if _too_deep(data):
-        raise InvalidResponse(
-            f"the {what} is nested deeper than {MAX_DEPTH} levels. Its server is broken or hostile.", url=response.url
-        )
     return data
 
 
@@ -83,29 +90,25 @@ def retry_after(response: HttpResponse, now: float | None = None) -> float | Non
 
 
 _NOT_JSON = object()
+_TOO_MUCH = object()
 
 
 def _load(body: bytes) -> Any:
-    """The value in `body`, or `_NOT_JSON`."""
+    """The value in `body`, `_NOT_JSON`, or `_TOO_MUCH` for an object that isn't worth its memory."""
+    if body.count(b"[") + body.count(b"{") > MAX_CONTAINERS:
+        # Not all that begins otherwise is hostile: some servers have a large page of theirs at every path.
+        return _TOO_MUCH if body.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").startswith(b"{") else _NOT_JSON
     try:
         # RFC 8259 section 8.1: UTF-8, and a byte order mark may be ignored. `json.loads` would guess other encodings.
         return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except RecursionError:
-        return _too_deep_to_load()
+        return _TOO_MUCH
     except ValueError:
         return _NOT_JSON
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(name)
-
-
-def _too_deep_to_load() -> dict[str, Any]:
-    """A stand-in for a document that the decoder gave up on: `_too_deep` refuses it."""
-    nested: dict[str, Any] = {}
-    for _ in range(MAX_DEPTH + 1):
-        nested = {"": nested}
-    return nested
 
 
 def _too_deep(data: Any) -> bool:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from mcp_login.errors import InvalidResponse, IssuerMismatch, PolicyError, RegistrationErrorResponse
 
-from .client import ClientInformation, RegistrationMechanism, TokenEndpointAuthMethod
+from .client import MAX_CREDENTIAL, ClientInformation, RegistrationMechanism, TokenEndpointAuthMethod
 from .client_authentication import select_token_endpoint_auth_method
 from .error_response import error_fields, hint_for, is_unavailable, unavailable
 from .message import HttpRequest, HttpResponse
@@ -313,6 +313,10 @@ def _credential(response: HttpResponse, data: dict[str, Any], name: str) -> str 
     if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
         raise InvalidResponse(
             f"the {name} in the registration response is not a string of printable ASCII", url=response.url
+        )
+    if len(value) > MAX_CREDENTIAL:
+        raise InvalidResponse(
+            f"the {name} in the registration response is longer than {MAX_CREDENTIAL} characters", url=response.url
         )
     return value
 

@@ -19,8 +19,8 @@ _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 MAX_SCOPES = 200
 MAX_CHARACTERS = 8192
 # A space by the document, a comma by the habit of some providers. A list's elements may hold commas.
-_IN_STRING = re.compile(r"[ \t\r\n,]+")
-_IN_ELEMENT = re.compile(r"[ \t\r\n]+")
+_IN_STRING = re.compile(r"[^ \t\r\n,]+")
+_IN_ELEMENT = re.compile(r"[^ \t\r\n]+")
 
 
 def parse_scope(value: object) -> tuple[str, ...]:
@@ -31,10 +31,10 @@ def parse_scope(value: object) -> tuple[str, ...]:
     and so is what follows after 200 scopes or 8,192 characters.
     """
     if isinstance(value, str):
-        found = _IN_STRING.split(value)
+        found = (match[0] for match in _IN_STRING.finditer(value))
     elif isinstance(value, list | tuple | set | frozenset):
         items = sorted(str(item) for item in value) if isinstance(value, set | frozenset) else value
-        found = [scope for item in items if isinstance(item, str) for scope in _IN_ELEMENT.split(item)]
+        found = (match[0] for item in items if isinstance(item, str) for match in _IN_ELEMENT.finditer(item))
     else:
         return ()
     scopes: dict[str, None] = {}

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode
 from mcp_login.errors import InvalidResponse, PolicyError, TokenErrorResponse
 
 from .authorization import AuthorizationResponse
+from .client import MAX_CREDENTIAL
 from .client_authentication import authenticate, authentication_secrets
 from .error_response import ErrorFields, error_fields, hint_for, is_unavailable, unavailable
 from .message import HttpRequest, HttpResponse
@@ -323,6 +324,8 @@ def _token(response: HttpResponse, data: Mapping[str, object], name: str) -> str
     # It becomes part of a header or a form: a line end in it would forge another header.
     if not isinstance(value, str) or not _VISIBLE.fullmatch(value):
         raise _invalid(response, f"its {name} is not a string of visible ASCII characters")
+    if len(value) > MAX_CREDENTIAL:
+        raise _invalid(response, f"its {name} is longer than {MAX_CREDENTIAL} characters")
     return value
 
 

@@ -12,7 +12,11 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from mcp_login.errors import PolicyError, printable
 
-__all__ = ["canonical_resource", "is_loopback_url", "is_within", "origin", "require_secure"]
+__all__ = ["MAX_LENGTH", "canonical_resource", "is_loopback_url", "is_within", "origin", "require_secure"]
+
+#: The longest URL, in characters, that is sent for, stored, or given to a browser. RFC 9110 section 4.1 asks everybody to
+#: support 8,000; many a server, and a command line of Windows (8,191), takes little more.
+MAX_LENGTH = 8000
 
 
 class _Parts(NamedTuple):
@@ -68,6 +72,7 @@ def origin(url: str) -> str:
 
     Raises `PolicyError` where `url` is not an http or https URL with a host.
     """
+    _require_short(url, "URL")
     return _parse(url, "URL").origin
 
 
@@ -106,7 +111,16 @@ def require_secure(url: str, *, what: str, allow_loopback: bool, allow_http: boo
     _require_secure(_parse(url, what), url, what=what, allow_loopback=allow_loopback, allow_http=allow_http)
 
 
+def _require_short(url: str, what: str) -> None:
+    if len(url) > MAX_LENGTH:
+        raise PolicyError(
+            f"The {what} {_shown(url)!r} has {len(url)} characters, and not all browsers, systems and servers take more than "
+            f"{MAX_LENGTH}. Ask for fewer scopes and parameters, or the server's operator for a shorter one."
+        )
+
+
 def _require_secure(parts: _Parts, url: str, *, what: str, allow_loopback: bool, allow_http: bool) -> None:
+    _require_short(url, what)
     if parts.scheme == "https" or allow_http or (allow_loopback and _is_loopback(parts.host)):
         return
     raise PolicyError(

@@ -179,7 +179,7 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
     "requested_scopes": _scopes,
     "revocation_endpoint": _optional(_url),
     "sends_resource": _flag,
-    "address_space": _one_of("public", "private", "loopback"),
+    "address_space": _one_of("public", "private", "link_local", "loopback"),
 }
 
 _CLIENT_FIELDS: dict[str, Callable[[object], bool]] = {

@@ -100,6 +100,37 @@ def test_broken_and_truncated_compression_is_refused() -> None:
         read([gzip.compress(b"x" * 500)[:-4]], "gzip")
 
 
+def test_what_follows_the_end_of_a_compressed_answer_is_counted_and_dropped() -> None:
+    """RFC 1952 section 2.2 allows further members; no server sends them, and zlib copies all that it has for each part."""
+    member = gzip.compress(b"{}")
+    assert read([member, b"", *[b"A"] * 100], "gzip") == b"{}"
+    with pytest.raises(InvalidResponse, match="larger than"):
+        read([member, *[b"A"] * 1001], "gzip")
+    body = BoundedBody(encoding="gzip", limit=1 << 20, url=URL)
+    body.feed(member)
+    tracemalloc.start()
+    try:
+        for _ in range(1000):
+            body.feed(b"A" * 1000)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 10
+    finally:
+        tracemalloc.stop()
+    assert body.whole() == b"{}"
+
+
+def test_a_body_of_many_parts_takes_no_more_memory_than_one_part() -> None:
+    parts = [bytes((n & 255, n >> 8 & 255)) for n in range(100_000)]
+    body = BoundedBody(encoding=None, limit=1 << 20, url=URL)
+    tracemalloc.start()
+    try:
+        for part in parts:
+            body.feed(part)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert body.whole() == b"".join(parts)
+
+
 def test_an_answer_without_a_body_may_say_that_it_is_compressed() -> None:
     """RFC 9110 section 15.4.5: a 304 carries the headers of the 200 it stands for, and no body."""
     assert read([], "gzip") == b""

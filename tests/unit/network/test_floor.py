@@ -51,10 +51,28 @@ async def test_the_least_private_address_that_answered_counts_in_whatever_order(
 ) -> None:
     client = HttpClient()
     url = peer.url("/mcp", scheme="https", host="mcp.example.com")
-    for address in (ip, PUBLIC, ip):
+    for address in (ip, PUBLIC):
         names.addresses["mcp.example.com"] = [address]
         await client.send(HttpRequest("GET", url))
     assert await client.space_of(url) is AddressSpace.PUBLIC
+
+
+@pytest.mark.parametrize("ip", ["10.0.0.1", "127.0.0.1"])
+async def test_a_name_that_answered_from_a_public_address_is_not_followed_deeper(
+    peer: Peer, names: Names, ip: str
+) -> None:
+    """DNS rebinding between two requests; once the client is another, nothing is known of the name."""
+    client = HttpClient()
+    url = peer.url("/mcp", scheme="https", host="mcp.example.com")
+    names.addresses["mcp.example.com"] = [PUBLIC]
+    await client.send(HttpRequest("GET", url))
+    names.addresses["mcp.example.com"] = [ip]
+    with pytest.raises(PolicyError, match=f"public server led to it, but {ip}"):
+        await client.send(HttpRequest("GET", url))
+    names.addresses["mcp.example.com"] = [ip, PUBLIC]
+    assert (await client.send(HttpRequest("GET", url))).status == 200
+    names.addresses["mcp.example.com"] = [ip]
+    assert (await HttpClient().send(HttpRequest("GET", url))).status == 200
 
 
 async def test_a_machine_without_the_names_certificate_proves_nothing(

@@ -369,7 +369,8 @@ async def test_the_space_of_a_server_is_that_of_the_address_first_reached(public
     await client.send(HttpRequest("GET", url))
     names.addresses["mcp.example.com"] = ["10.0.0.1"]
     assert await client.space_of(url) is AddressSpace.PUBLIC
-    await client.send(HttpRequest("GET", url))
+    with pytest.raises(PolicyError, match="public server led to it"):
+        await client.send(HttpRequest("GET", url))
     assert await client.space_of(url) is AddressSpace.PUBLIC
     assert await client.space_of("https://mcp.example.com/") is AddressSpace.PRIVATE
 

@@ -17,7 +17,7 @@ from mcp_login.network.policy import AddressSpace, NetworkPolicy, address_space,
 
 __all__: list[str] = []
 
-PUBLIC, PRIVATE, LOOPBACK = AddressSpace
+PUBLIC, PRIVATE, LINK_LOCAL, LOOPBACK = AddressSpace
 
 
 @pytest.mark.parametrize(
@@ -28,26 +28,37 @@ PUBLIC, PRIVATE, LOOPBACK = AddressSpace
         ("10.0.0.1", PRIVATE),
         ("172.16.0.1", PRIVATE),
         ("192.168.1.1", PRIVATE),
-        ("169.254.169.254", PRIVATE),
+        ("169.254.169.254", LINK_LOCAL),
         ("100.64.0.1", PRIVATE),
-        ("100.100.100.200", PRIVATE),
-        ("192.0.0.192", PRIVATE),
-        ("168.63.129.16", PRIVATE),
+        ("100.100.100.200", LINK_LOCAL),
+        ("192.0.0.192", LINK_LOCAL),
+        ("168.63.129.16", LINK_LOCAL),
         ("198.18.0.1", PRIVATE),
         ("203.0.113.1", PRIVATE),
         ("224.0.0.1", PRIVATE),
         ("240.0.0.1", PRIVATE),
         ("255.255.255.255", PRIVATE),
-        ("fe80::1", PRIVATE),
-        ("fe80::1%eth0", PRIVATE),
+        ("192.0.0.8", PRIVATE),
+        ("fe80::1", LINK_LOCAL),
+        ("fe80::1%eth0", LINK_LOCAL),
         ("fc00::1", PRIVATE),
-        ("fd00:ec2::254", PRIVATE),
+        ("fd00:ec2::254", LINK_LOCAL),
         ("fec0::1", PRIVATE),
         ("ff0e::1", PRIVATE),
         ("2001:db8::1", PRIVATE),
         ("3fff::1", PRIVATE),
         ("2001:0:1::", PRIVATE),
-        ("64:ff9b:1::1", PRIVATE),
+        ("5f00::1", PRIVATE),
+        ("100::1", PRIVATE),
+        ("2001::1", PRIVATE),
+        ("64:ff9b:1::808:808", PRIVATE),
+        ("64:ff9b:1::7f00:1", LOOPBACK),
+        ("64:ff9b::a9fe:a9fe", LINK_LOCAL),
+        ("fd20:ce::254", LINK_LOCAL),
+        ("2606:2800:220:1:0:5efe:10.0.0.1", PRIVATE),
+        ("2606:2800:220:1:200:5efe:127.0.0.1", LOOPBACK),
+        ("2606:2800:220:1:200:5efe:8.8.8.8", PUBLIC),
+        ("fe80::5efe:8.8.8.8", LINK_LOCAL),
         ("127.0.0.1", LOOPBACK),
         ("127.255.255.254", LOOPBACK),
         ("::1", LOOPBACK),
@@ -131,6 +142,8 @@ def test_a_private_server_may_lead_to_its_network_but_not_to_this_machine() -> N
     policy.check_address("10.0.0.1", floor=PRIVATE, url="https://intranet/")
     with pytest.raises(PolicyError, match=r"127\.0\.0\.1 is a loopback address"):
         policy.check_address("127.0.0.1", floor=PRIVATE, url="https://intranet/")
+    with pytest.raises(PolicyError, match=r"private server led to it, but 169\.254\.169\.254 is a link-local address"):
+        policy.check_url("https://169.254.169.254/latest/meta-data/", floor=PRIVATE)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +183,8 @@ def test_plain_http_to_a_public_address_is_refused_even_where_private_networks_a
     policy.check_address("10.0.0.1", floor=PUBLIC, url="http://intranet/")
     with pytest.raises(PolicyError, match="plain http"):
         policy.check_address("93.184.216.34", floor=PUBLIC, url="http://intranet/")
+    with pytest.raises(PolicyError, match="plain http"):
+        policy.check_url("http://93.184.216.34/", floor=LOOPBACK)
 
 
 def test_a_refusal_shows_neither_passwords_nor_queries() -> None:
