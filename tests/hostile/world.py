@@ -60,6 +60,11 @@ class Host:
         return self.stranger.asked
 
     @property
+    def port(self) -> int:
+        """The port of loopback that it really is at."""
+        return self.stranger.port
+
+    @property
     def connections(self) -> int:
         """How many connections reached it, whatever was said on them."""
         return self.stranger.connections
@@ -254,16 +259,22 @@ class World:
         self.person.join()
         self._stack.close()
 
-    def host(self, name: str, *addresses: str, port: int = 443, tls: bool = True, real: str = "127.0.0.1") -> Host:
+    def host(
+        self,
+        name: str,
+        *addresses: str,
+        port: int = 443,
+        tls: bool | ssl.SSLContext = True,
+        real: str = "127.0.0.1",
+        opened: Callable[..., contextlib.AbstractContextManager[Stranger]] = open_stranger,
+    ) -> Host:
         """A server called `name` (a DNS name, or a literal address) at `addresses`, by default a public one of its own.
 
-        All of them lead to a socket on `real`, so that what connects to any is seen.
+        All of them lead to a socket on `real`, so that what connects to any is seen. `tls` may be a context of the test's own,
+        `opened` opens another server than a `Stranger` (`tests.hostile.raw`).
         """
-        context = None
-        if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._authority.issue_cert(name.strip("[]")).configure_cert(context)
-        stranger = self._stack.enter_context(open_stranger(tls=context, host=real))
+        context = tls if isinstance(tls, ssl.SSLContext) else self.tls(name) if tls else None
+        stranger = self._stack.enter_context(opened(tls=context, host=real))
         literal = name.strip("[]") if name[:1] in "[0123456789" else None
         addresses = addresses or (literal or next(self._public),)
         if literal is None:
@@ -274,6 +285,12 @@ class World:
         shown = name if port == default else f"{name}:{port}"
         return Host(f"{'https' if tls else 'http'}://{shown}", stranger)
 
+    def tls(self, name: str, **more: Any) -> ssl.SSLContext:
+        """A server's context with a good certificate for `name`, but for `more`: settings of `trustme.CA.issue_cert`."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._authority.issue_cert(name.strip("[]"), **more).configure_cert(context)
+        return context
+
     def service(self) -> Host:
         """A service of the person's own on this machine, reachable at 127.0.0.1, without TLS."""
         stranger = self._stack.enter_context(open_stranger())
@@ -281,12 +298,12 @@ class World:
         return Host(stranger.origin, stranger)
 
     def server(
-        self, name: str = "mcp.example.com", *addresses: str, **more: Any
+        self, name: str = "mcp.example.com", *addresses: str, path: str = "/mcp", **more: Any
     ) -> tuple[Resource, AuthorizationServer]:
         """An MCP server called `name` with an authorization server of its own at the same origin."""
         host = self.host(name, *addresses, **more)
         issuer = AuthorizationServer(host)
-        return Resource(host, issuer), issuer
+        return Resource(host, issuer, path=path), issuer
 
     def options(self, **more: Any) -> dict[str, Any]:
         """Keywords for `OAuth`, `login` and the others: nothing of this machine's person, and short limits."""

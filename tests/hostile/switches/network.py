@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import ssl
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
 from mcp_login.network.policy import AddressSpace
 from tests.hostile.attack import Switch, nothing
 
-__all__ = ["ADDRESS_OF_CONNECTION", "ADDRESS_SPACES"]
+if TYPE_CHECKING:
+    from mcp_login.protocol.message import HttpResponse
+
+__all__ = [
+    "ADDRESSES_OF_A_NAME",
+    "ADDRESS_OF_CONNECTION",
+    "ADDRESS_SPACES",
+    "CALLERS_REDIRECTS",
+    "CERTIFICATES",
+    "LEAST_PRIVATE_SO_FAR",
+    "LENGTH_OF_CREDENTIALS",
+    "LENGTH_OF_URLS",
+    "NUMBER_OF_ISSUERS",
+    "NUMBER_OF_REDIRECTS",
+    "ONE_LOOK_UP",
+    "REDIRECTS_OF_SECRETS",
+    "REDIRECTS_WITHIN_THE_ORIGIN",
+]
 
 
 #: Judging URLs and addresses by who can reach them.
@@ -24,5 +45,85 @@ ADDRESS_OF_CONNECTION = Switch(
     (
         ("mcp_login.network.policy.NetworkPolicy.check_address", nothing),
         ("mcp_login.network.http.address_space", lambda _: AddressSpace.PUBLIC),
+    ),
+)
+
+
+async def _connects_by_name(backend: Any, host: str, port: int, *settings: Any, **more: Any) -> Any:
+    from mcp_login.network.transport import resolve
+
+    backend._choose(await resolve(host, port))
+    return await backend._sockets.connect_tcp(host, port, *settings, **more)
+
+
+#: Connecting to the address that was judged, not to what the name says the next moment.
+ONE_LOOK_UP = Switch("one look-up", (("mcp_login.network.transport._Backend.connect_tcp", _connects_by_name),))
+
+#: A name that answered from a public address isn't followed inside.
+LEAST_PRIVATE_SO_FAR = Switch(
+    "the least private address so far", (("mcp_login.network.http.HttpClient._floor_of", lambda _, __, floor: floor),)
+)
+
+
+async def _follows(client: Any, channel: Any, request: Any, url: Any, _: bool) -> HttpResponse:
+    response: HttpResponse = replace(await client._answer(channel, request, url), url=request.url)
+    while response.status in (301, 302, 303, 307, 308) and (location := response.header("location")):
+        url = url.join(location)
+        response = await client._answer(channel, request, url)
+    return response
+
+
+#: A request with a secret in it goes to one URL only.
+REDIRECTS_OF_SECRETS = Switch("no redirect for secrets", (("mcp_login.network.http.HttpClient._exchange", _follows),))
+
+
+async def _as_it_likes(client: Any, request: Any, target: Any, extensions: Any) -> Any:
+    client._client = client._client or client._factory()
+    built = client._client.build_request(
+        request.method, str(target), headers=request.headers, content=request.body, extensions=extensions
+    )
+    return await client._client.send(built, stream=True)
+
+
+#: The caller's own client follows no redirects for us.
+CALLERS_REDIRECTS = Switch(
+    "no redirect by the caller's client",
+    (("mcp_login.network.http.HttpClient._send_by_callers_client", _as_it_likes),),
+)
+
+#: Redirects of metadata stay in their origin.
+REDIRECTS_WITHIN_THE_ORIGIN = Switch(
+    "redirects within the origin",
+    (
+        (
+            "mcp_login.network.http._redirect_target",
+            lambda response, url: url.join(response.header("location")) if response.header("location") else None,
+        ),
+    ),
+)
+
+
+def _trusting() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    return context
+
+
+#: Certificates are checked, and TLS is no older than 1.2.
+CERTIFICATES = Switch("certificates and versions of TLS", (("mcp_login.network.http.default_ssl_context", _trusting),))
+
+#: Limits of numbers and lengths.
+NUMBER_OF_ISSUERS = Switch("number of issuers", (("mcp_login.discovery.MAX_ISSUERS", 1000),))
+NUMBER_OF_REDIRECTS = Switch("number of redirects", (("mcp_login.network.http.MAX_REDIRECTS", 8),))
+ADDRESSES_OF_A_NAME = Switch("addresses of a name", (("mcp_login.network.transport.MAX_ADDRESSES", 1000),))
+LENGTH_OF_URLS = Switch("length of URLs", (("mcp_login.protocol.uri.MAX_LENGTH", 1 << 30),))
+LENGTH_OF_CREDENTIALS = Switch(
+    "length of credentials",
+    (
+        ("mcp_login.protocol.token.MAX_CREDENTIAL", 1 << 30),
+        ("mcp_login.protocol.registration.MAX_CREDENTIAL", 1 << 30),
     ),
 )

@@ -145,10 +145,11 @@ class Names:
         getaddrinfo = socket.getaddrinfo
 
         def look_up(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
-            if host not in self.addresses:
+            name = host.decode("ascii") if isinstance(host, bytes) else host
+            if name not in self.addresses:
                 return getaddrinfo(host, port, *args, **kwargs)
-            self.look_ups.append(host)
-            return [_address_info(ip, port) for ip in self.addresses[host]]
+            self.look_ups.append(name)
+            return [_address_info(ip, port) for ip in self.addresses[name]]
 
         def route(sock: socket.socket, address: Any) -> Any:
             if sock.family not in (socket.AF_INET, socket.AF_INET6) or _is_here(address[0]):
