@@ -9,13 +9,13 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["Answer", "Asked", "Stranger", "documents", "open_stranger"]
+__all__ = ["Answer", "Asked", "Stranger", "open_stranger"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +58,6 @@ class Stranger:
 
     def paths(self) -> list[str]:
         return [asked.path for asked in self.asked]
-
-    def endless(self, part: bytes = b"A" * 65536) -> Iterator[bytes]:
-        """A body without an end, as fast as it is taken."""
-        while not self.over.is_set():
-            yield part
-
-    def drip(self, part: bytes = b" ") -> Iterator[bytes]:
-        """A body without an end, a byte now and then: each keeps a time limit for one read from striking."""
-        while not self.over.wait(0.02):
-            yield part
 
 
 @contextlib.contextmanager
@@ -137,50 +127,3 @@ def open_stranger(*, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1")
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def documents(
-    base: str,
-    *,
-    resource: Mapping[str, Any] | None = None,
-    server: Mapping[str, Any] | None = None,
-) -> Callable[[Asked], Answer]:
-    """A whole MCP server with its authorization server at `base`, which says yes to everything.
-
-    `resource` and `server` replace members of the two metadata documents.
-    """
-
-    def answer(asked: Asked) -> Answer:
-        if asked.path.startswith("/.well-known/oauth-protected-resource"):
-            return Answer(body={"resource": f"{base}/mcp", "authorization_servers": [base], **(resource or {})})
-        if asked.path.startswith("/.well-known/"):
-            return Answer(
-                body={
-                    "issuer": base,
-                    "authorization_endpoint": f"{base}/authorize",
-                    "token_endpoint": f"{base}/token",
-                    "registration_endpoint": f"{base}/register",
-                    "response_types_supported": ["code"],
-                    "code_challenge_methods_supported": ["S256"],
-                    "token_endpoint_auth_methods_supported": ["none"],
-                    **(server or {}),
-                }
-            )
-        return _act(asked)
-
-    return answer
-
-
-def _act(asked: Asked) -> Answer:
-    match asked.path:
-        case "/register":
-            return Answer(201, {**json.loads(asked.body), "client_id": "client"})
-        case "/authorize":
-            query = urlencode({"code": "code", "state": asked.query["state"]})
-            return Answer(302, headers={"Location": f"{asked.query['redirect_uri']}?{query}"})
-        case "/token":
-            return Answer(
-                body={"access_token": "token", "refresh_token": "refresh", "token_type": "Bearer", "expires_in": 3600}
-            )
-        case _:
-            return Answer(200, {}) if "authorization" in asked.headers else Answer(401)

@@ -87,6 +87,13 @@ class Raw(Stranger):
         self.talk = talk
         self.early: Callable[[Wire], None] | None = None
         self.held: list[float] = []
+        self.threads: list[threading.Thread] = []
+
+    def settle(self) -> list[float]:
+        """`held`, once nobody is connected any more."""
+        for thread in self.threads:
+            thread.join()
+        return self.held
 
 
 @contextlib.contextmanager
@@ -104,7 +111,6 @@ def open_raw(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         raw = Raw(host, listener.getsockname()[1], talk)
         raw.early = early
-        threads: list[threading.Thread] = []
         sockets: list[socket.socket] = []
 
         def accept() -> None:
@@ -117,8 +123,8 @@ def open_raw(
                     sock.close()
                     return
                 sockets.append(sock)
-                threads.append(threading.Thread(target=converse, args=(sock,)))
-                threads[-1].start()
+                raw.threads.append(threading.Thread(target=converse, args=(sock,)))
+                raw.threads[-1].start()
 
         def converse(sock: socket.socket) -> None:
             raw.connections += 1
@@ -147,8 +153,7 @@ def open_raw(
             for sock in sockets:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
-            for thread in threads:
-                thread.join()
+            raw.settle()
 
 
 def after_request(say: Callable[[Wire], None]) -> Callable[[Wire], None]:

@@ -16,7 +16,7 @@ import mcp_login.sync
 from mcp_login import FileStorage, InvalidResponse, MemoryStorage, PolicyError, TransportError
 from tests.flows.strangers import Answer, Asked
 from tests.hostile.attack import attack, refute
-from tests.hostile.raw import Wire, open_raw, tunnel
+from tests.hostile.raw import Wire, after_request, open_raw, tunnel
 from tests.hostile.switches.network import (
     ADDRESS_OF_CONNECTION,
     ADDRESS_SPACES,
@@ -653,7 +653,7 @@ def test_a_proxy_that_answers_itself_gets_nothing(world: World) -> None:
 def test_a_proxy_carries_nothing_in_clear_to_a_public_address(world: World) -> None:
     """Not where `allow_private_network` lets plain http be spoken inside, either."""
     resource, server = world.server()
-    with open_raw(lambda wire: wire.ask() and wire.wait(1)) as raw:
+    with open_raw(after_request(lambda wire: wire.wait(1))) as raw:
         world.monkeypatch.setenv("HTTP_PROXY", raw.origin)
         server.metadata["token_endpoint"] = "http://93.184.216.50/token"
         world.monkeypatch.setattr("mcp_login.network.http.DEADLINE", 0.5)

@@ -18,14 +18,21 @@ __all__ = [
     "ADDRESS_SPACES",
     "CALLERS_REDIRECTS",
     "CERTIFICATES",
+    "DRAIN",
     "LEAST_PRIVATE_SO_FAR",
     "LENGTH_OF_CREDENTIALS",
     "LENGTH_OF_URLS",
+    "NUMBER_OF_CONTAINERS",
     "NUMBER_OF_ISSUERS",
     "NUMBER_OF_REDIRECTS",
     "ONE_LOOK_UP",
     "REDIRECTS_OF_SECRETS",
     "REDIRECTS_WITHIN_THE_ORIGIN",
+    "SIZE_OF_AN_EXCHANGE",
+    "SIZE_OF_A_BODY",
+    "SIZE_OF_A_HEAD",
+    "TIME_OF_ALL_DOCUMENTS",
+    "TIME_OF_AN_EXCHANGE",
 ]
 
 
@@ -127,3 +134,20 @@ LENGTH_OF_CREDENTIALS = Switch(
         ("mcp_login.protocol.registration.MAX_CREDENTIAL", 1 << 30),
     ),
 )
+
+#: Limits of time.
+TIME_OF_AN_EXCHANGE = Switch("time of an exchange", (("mcp_login.network.http.DEADLINE", 3600.0),))
+TIME_OF_ALL_DOCUMENTS = Switch("time of all documents", (("mcp_login.obtaining.DISCOVERY_LIMIT", 3600.0),))
+
+#: Limits of bytes: of a body, of all that comes over a connection, of a line or block of lines.
+SIZE_OF_A_BODY = Switch("size of a body", (("mcp_login.network.http.MAX_BYTES", 1 << 40),))
+SIZE_OF_AN_EXCHANGE = Switch("size of an exchange", (("mcp_login.network.http.MAX_OVERHEAD", 1 << 40),))
+SIZE_OF_A_HEAD = Switch(
+    "size of a head", (("httpcore._async.http11.AsyncHTTP11Connection.MAX_INCOMPLETE_EVENT_SIZE", 1 << 40),)
+)
+NUMBER_OF_CONTAINERS = Switch(
+    "arrays and objects of a document", (("mcp_login.protocol.metadata.MAX_CONTAINERS", 1 << 40),)
+)
+
+#: Of a refusal that nobody will read, only the start is taken from the wire.
+DRAIN = Switch("draining", (("mcp_login.auth.DRAIN_BYTES", 1 << 40), ("mcp_login.auth.DRAIN_SECONDS", 3600.0)))
