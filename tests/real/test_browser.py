@@ -160,10 +160,10 @@ def test_who_approves_is_told_so_and_the_program_goes_on(person: Desk, server: E
         assert f"{NAME} is now logged in to {urlsplit(server.url).netloc}." in text_of(driver)
         assert running.said()["result"]
         # The address with the code was led away from before anything was shown.
-        assert driver.current_url == f"{redirect_uri}/result"
+        assert driver.current_url.startswith(f"{redirect_uri}/result/")
         assert [url.partition("?")[0] for url in history(driver)] == [
             server.endpoint("authorize"),
-            f"{redirect_uri}/result",
+            driver.current_url,
         ]
         codes = server.secrets() - {asked_for_state(url) for url in history(driver)}
         assert codes
@@ -270,7 +270,7 @@ def test_the_pages_of_a_certified_server_lead_to_ours(person: Desk, provider: Oi
         assert running.said()["result"]["subject"] == "alice"
         assert not [url for url in history(driver) if "code=" in url]
         assert driver.current_url == history(driver)[-1]
-        assert driver.current_url.endswith("/callback/result")
+        assert "/callback/result/" in driver.current_url
         assert running.ended() == (0, "", "")
     assert provider.server.count("token", status=200) == 1
 

@@ -1,4 +1,7 @@
-"""One HTTP/1.1 exchange on loopback: one request, one answer, then the connection is closed (RFC 9112)."""
+"""One HTTP/1.1 exchange on loopback: one request, one answer, then the connection is closed (RFC 9112).
+
+Then, too, where more was sent: what follows a request, such as a form's body that looks like another one, is never read as one.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,31 @@ from .pages import render_refusal
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["MAX_HEAD", "Answer", "close_gently", "encode", "read_request", "refusal", "target"]
+__all__ = [
+    "MAX_HEAD",
+    "Answer",
+    "close_gently",
+    "encode",
+    "is_navigation",
+    "is_prefetch",
+    "led_to",
+    "read_request",
+    "refusal",
+    "target",
+]
 
-#: The most bytes of a request line and its header fields. Authorization codes reach a few thousand.
-MAX_HEAD = 16 * 1024
+#: The most bytes of a request line and its header fields. Authorization codes reach a few thousand; and browsers send with it
+#: the cookies of every other server on this machine, since cookies know no ports (RFC 6265 section 8.5).
+MAX_HEAD = 64 * 1024
 #: What is read and thrown away after the answer, so that closing does not reset the connection under it.
 MAX_DISCARDED = 256 * 1024
 
-# With every answer, also those that have no page.
-_HEADERS = (*headers().items(), ("Connection", "close"))
+#: With every answer, also those that have no page.
+HEADERS = (*headers().items(), ("Connection", "close"))
+
+# What a browser calls a request for a page that nobody has asked for yet: the fetch standard's name, and older ones.
+_PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
+_SPECULATIVE = (b"prefetch", b"preview", b"prerender")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +58,36 @@ class Answer:
 def refusal(status: HTTPStatus, *more: tuple[str, str]) -> Answer:
     """The answer to a request that is no authorization response. `more`: header fields beside those of every answer."""
     return Answer(status, render_refusal(status), more)
+
+
+def led_to(path: str) -> Answer:
+    """The answer that leads a browser to `path`, away from the URL that holds the code.
+
+    So that stays in neither the address bar nor the history; and the reference is relative, so that it holds whatever name of
+    this machine the browser used.
+    """
+    return Answer(HTTPStatus.SEE_OTHER, headers=(("Location", path),))
+
+
+def is_prefetch(request: h11.Request) -> bool:
+    """Whether a browser asks in advance for what a person may open, or may not."""
+    return any(
+        name in _PURPOSES and any(word in value.lower() for word in _SPECULATIVE) for name, value in request.headers
+    )
+
+
+def is_navigation(request: h11.Request) -> bool:
+    """Whether `request` may come from a tab whose address it is.
+
+    False for what a page loads without leaving its own address: images, frames, scripts, `fetch`. Browsers say which it is, and
+    pages can't change what they say (W3C Fetch Metadata Request Headers); what says nothing may be a browser that doesn't know
+    of it.
+    """
+    said = {name: value for name, value in request.headers if name in (b"sec-fetch-mode", b"sec-fetch-dest")}
+    return (
+        said.get(b"sec-fetch-mode", b"navigate") == b"navigate"
+        and said.get(b"sec-fetch-dest", b"document") == b"document"
+    )
 
 
 async def read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
@@ -74,7 +123,7 @@ def encode(connection: h11.Connection, answer: Answer) -> bytes:
     """`answer` as it goes on the wire, without its body where `connection` has read a HEAD request."""
     length = () if answer.status is HTTPStatus.NO_CONTENT else (("Content-Length", str(len(answer.body))),)
     head = h11.Response(
-        status_code=answer.status, reason=answer.status.phrase, headers=[*_HEADERS, *answer.headers, *length]
+        status_code=answer.status, reason=answer.status.phrase, headers=[*HEADERS, *answer.headers, *length]
     )
     parts = [connection.send(head)]
     if answer.body:

@@ -2,30 +2,41 @@
 
 Any program and any web page on this machine can send requests here. So only the caller's `accept`, which knows the
 `state`, decides what ends the login; everything else is answered and ignored, and nobody can keep the real answer out
-by being slow.
+by being slow. How the login ended is told to the browser that brought its answer, and to nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import ipaddress
+import hmac
 import re
-import socket
-import sys
+import secrets
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import h11
 
-from mcp_login.errors import PolicyError, RedirectPortTaken, TransportError
+from mcp_login.errors import PolicyError
 
-from .exchange import MAX_HEAD, Answer, close_gently, encode, read_request, refusal, target
+from .exchange import (
+    MAX_HEAD,
+    Answer,
+    close_gently,
+    encode,
+    is_navigation,
+    is_prefetch,
+    led_to,
+    read_request,
+    refusal,
+    target,
+)
+from .loopback import bind, in_url, loopback_addresses
 from .pages import Outcome, render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import socket
+    from collections.abc import Callable, Collection
 
 __all__ = ["LoopbackListener", "Outcome"]
 
@@ -36,7 +47,8 @@ GRACE = 0.5
 # in two ways: redirect URIs are compared character for character.
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]*")
 
-_TAKEN = {errno.EADDRINUSE, errno.EACCES, getattr(errno, "WSAEACCES", errno.EACCES)}
+#: The methods that bring an authorization response. A form's POST is none (RFC 6749 section 4.1.2: the query of a redirect).
+BRING_ANSWERS = frozenset({b"GET"})
 
 # Those that still wait in the background of a loop for a browser to fetch its last page. A new one may need their port.
 _lingering: dict[LoopbackListener, asyncio.AbstractEventLoop] = {}
@@ -62,8 +74,8 @@ class LoopbackListener:
         self.port: int = sockets[0].getsockname()[1]
         self.redirect_uri: str = f"http://{host}:{self.port}{path}"
         self._path = path
-        self._result_path = path.rstrip("/") + "/result"
-        names = {host} | {_in_url(listening.getsockname()[0]) for listening in sockets}
+        self._result_path = result_path(path)
+        names = {host} | {in_url(listening.getsockname()[0]) for listening in sockets}
         self._authorities = {f"{name}:{self.port}" for name in names} | (names if self.port == 80 else set())
         self._deadline = deadline
         self._patience = patience
@@ -76,6 +88,8 @@ class LoopbackListener:
         self._accept: Callable[[str], Outcome] | None = None
         self._failure: Exception | None = None
         self._outcome: Outcome | None = None
+        #: The query that decided. It holds the code, but no longer than the listener lives.
+        self._answer_query: str | None = None
         self._detail: str | None = None
         self._redirected = False
         self._decided = asyncio.Event()
@@ -107,7 +121,7 @@ class LoopbackListener:
         8.3: listen on the loopback interface only).
         """
         bare = host.lower().removeprefix("[").removesuffix("]")
-        addresses = _loopback_addresses(bare)
+        addresses = loopback_addresses(bare)
         if not 0 <= port <= 65535:
             raise PolicyError(
                 f"The redirect URI can't have the port {port}: choose one from 1 to 65535, or 0 for any free one."
@@ -118,8 +132,8 @@ class LoopbackListener:
         for other in [other for other, loop in _lingering.items() if loop is here and other.port == port]:
             await other.stop()
         return cls(
-            _bind(addresses, port),
-            host=_in_url(bare),
+            bind(addresses, port),
+            host=in_url(bare),
             path=path,
             deadline=deadline,
             patience=patience,
@@ -242,18 +256,20 @@ class LoopbackListener:
 
     async def _answer(self, request: h11.Request) -> Answer:
         authority, path, query = target(request)
-        if authority not in self._authorities:
+        if not is_for_us(authority, self._authorities):
             # A name that was made to point here (DNS rebinding), or no name at all.
             return refusal(HTTPStatus.MISDIRECTED_REQUEST if authority else HTTPStatus.BAD_REQUEST)
         is_result = path == self._result_path and self._outcome is not None
         if path != self._path and not is_result:
             return refusal(HTTPStatus.NOT_FOUND)
-        if request.method == b"OPTIONS":
-            return Answer(HTTPStatus.NO_CONTENT, headers=(("Allow", "GET, HEAD, OPTIONS"),))
-        if request.method == b"HEAD":
-            return Answer(HTTPStatus.OK)
-        if request.method != b"GET":
-            return refusal(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD, OPTIONS"))
+        if request.method not in BRING_ANSWERS:
+            return _other_method(request.method)
+        if is_prefetch(request):
+            # The person has not opened it yet. A prefetch that fails is forgotten, and the page asked for when they do.
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE)
+        if not is_navigation(request):
+            # A login doesn't end behind the person's back, in a hidden frame or by a script.
+            return refusal(HTTPStatus.FORBIDDEN)
         return await self._result() if is_result else self._authorization_response(query)
 
     def _authorization_response(self, query: str) -> Answer:
@@ -264,14 +280,13 @@ class LoopbackListener:
                 self._failure = error
                 outcome = Outcome.FAILED
             if outcome is not Outcome.IGNORED:
-                self._outcome = outcome
+                self._outcome, self._answer_query = outcome, query
                 self._decided.set()
-        if self._outcome is None:
+        # A browser that reloads brings the same answer. Where the login ended without one, whoever comes is told so.
+        if self._outcome is None or not (self._answer_query is None or is_same(query, self._answer_query)):
             return Answer(HTTPStatus.BAD_REQUEST, render(Outcome.IGNORED))
-        # Away from the URL that holds the code, so that it stays in neither the address bar nor the history; and a
-        # relative reference, so that it holds whatever name of this machine the browser used.
         self._redirected = True
-        return Answer(HTTPStatus.SEE_OTHER, headers=(("Location", self._result_path),))
+        return led_to(self._result_path)
 
     async def _result(self) -> Answer:
         task = asyncio.current_task()
@@ -284,67 +299,27 @@ class LoopbackListener:
         return Answer(HTTPStatus.OK, render(self._outcome or Outcome.RECEIVED, self._detail), is_last=True)
 
 
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def is_for_us(authority: str, authorities: Collection[str]) -> bool:
+    """Whether a request for `authority` is for this listener: by its own names and port, and no others that lead here."""
+    return authority in authorities
 
 
-def _loopback_addresses(host: str) -> list[str]:
-    if host == "localhost":
-        return ["127.0.0.1", "::1"]
-    try:
-        if ipaddress.ip_address(host).is_loopback:
-            return [host]
-    except ValueError:
-        pass
-    raise PolicyError("The redirect URI must be on this machine: give 127.0.0.1, ::1 or localhost as its host.")
+def is_same(query: str, other: str) -> bool:
+    """Whether two queries are equal, in constant time: a guess is to learn nothing of how near it was."""
+    return hmac.compare_digest(query.encode(), other.encode())
 
 
-def _bind(addresses: list[str], port: int) -> list[socket.socket]:
-    # With port 0, the free port of the first address may be taken on the second: then `localhost` would lead to a
-    # stranger there.
-    for _ in range(20 if port == 0 else 1):
-        sockets: list[socket.socket] = []
-        wanted = port
-        failure: OSError | None = None
-        for address in addresses:
-            try:
-                sockets.append(_listen(address, wanted))
-                wanted = sockets[0].getsockname()[1]
-            except OSError as error:
-                failure = error
-                if error.errno in _TAKEN:
-                    break
-        if sockets and (failure is None or failure.errno not in _TAKEN):
-            return sockets
-        for listening in sockets:
-            listening.close()
-    if failure is not None and failure.errno in _TAKEN:
-        raise RedirectPortTaken(
-            f"Port {wanted} of this machine can't be listened on: another program uses it, or it is reserved. "
-            "Close that program, or choose another callback port.",
-            port=wanted,
-        ) from None
-    raise TransportError(
-        f"This machine can't listen on {' or '.join(addresses)}. Choose another callback host."
-    ) from None
+def result_path(path: str) -> str:
+    """Where the last page is, for a redirect URI with `path`: nobody finds it who was not led there.
+
+    It says who is logged in where, and once it was fetched the listener closes.
+    """
+    return f"{path.rstrip('/')}/result/{secrets.token_urlsafe(16)}"
 
 
-def _listen(address: str, port: int) -> socket.socket:
-    is_six = ":" in address
-    listening = socket.socket(socket.AF_INET6 if is_six else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if sys.platform == "win32":
-            # Without it, another program could bind to the same port and get the answer.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:
-            # The port that was registered is used again, soon after the last login's connections were closed.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_six:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listening.setblocking(False)
-        listening.bind((address, port))
-        listening.listen(100)
-    except BaseException:
-        listening.close()
-        raise
-    return listening
+def _other_method(method: bytes) -> Answer:
+    if method == b"OPTIONS":
+        return Answer(HTTPStatus.NO_CONTENT, headers=(("Allow", "GET, HEAD, OPTIONS"),))
+    if method == b"HEAD":
+        return Answer(HTTPStatus.OK)
+    return refusal(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD, OPTIONS"))

@@ -37,14 +37,16 @@ LAUNCH_TIME = 2.0
 # and the browser: xdg-open and programs in BROWSER are shell scripts, some launchers on Windows run PowerShell. The
 # last one is a percent sign that begins no escape: `webbrowser` and cmd.exe have placeholders of that form.
 _SUSPICIOUS = re.compile(r"""["'`<>{}|^$()]|%(?![0-9A-Fa-f]{2})""")
+# cmd.exe reads a variable in `%DB_PASSWORD%41`, though both percent signs begin an escape. Escaped too, the character means
+# what it meant (RFC 3986 section 6.2.2.2), and what is left between the signs is two letters, or begins with a digit.
+_IN_VARIABLE = re.compile(r"(?<=%[A-Fa-f][0-9A-Fa-f])[A-Za-z0-9_:~.\-]")
 
 
 def defuse(url: str, *, allow_http: bool = False) -> str:
     """`url` fit to be given to a browser: characters that a launcher could misread are percent-encoded, and logged.
 
     Raises `PolicyError` unless `url` is https, or http on loopback (`allow_http`: anywhere), without user information,
-    spaces, backslashes,
-    control characters and characters beyond ASCII.
+    spaces, backslashes, control characters and characters beyond ASCII.
     """
     require_secure(url, what="authorization URL", allow_loopback=True, allow_http=allow_http)
     found = set(_SUSPICIOUS.findall(url))
@@ -53,7 +55,11 @@ def defuse(url: str, *, allow_http: bool = False) -> str:
         _logger.warning(
             "The authorization URL has unusual characters, now percent-encoded: %s", " ".join(sorted(found))
         )
-    return _SUSPICIOUS.sub(lambda match: f"%{ord(match[0]):02X}", url)
+    return _IN_VARIABLE.sub(_escaped, _SUSPICIOUS.sub(_escaped, url))
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return f"%{ord(character[0]):02X}"
 
 
 def open_browser(url: str, *, timeout: float = TIME_LIMIT, allow_http: bool = False) -> bool:

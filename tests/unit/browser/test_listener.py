@@ -174,14 +174,15 @@ async def test_a_second_answer_changes_nothing() -> None:
         again = await waiting.request("/callback?code=b&state=right")
         wrong = await waiting.request("/callback?code=b&state=wrong")
         assert waiting.queries == [GOOD]
-        assert status(again) == status(wrong) == 303
+        assert status(again) == status(wrong) == 400
 
 
-async def test_a_second_answer_sees_how_the_first_ended() -> None:
+async def test_a_browser_that_reloads_sees_how_the_login_ended() -> None:
     async with login() as waiting:
         await waiting.request("/callback?" + GOOD)
         waiting.listener.finish(Outcome.DONE)
-        assert title(await waiting.browse("/callback?code=b&state=right")) == "You’re logged in"
+        assert title(await waiting.browse("/callback?" + GOOD)) == "You’re logged in"
+        assert waiting.queries == [GOOD]
 
 
 async def test_what_the_caller_raises_ends_the_wait_and_is_raised() -> None:
@@ -487,7 +488,7 @@ async def test_idle_peers_do_not_push_out_a_browser_that_waits_for_its_page() ->
         browsing = asyncio.create_task(waiting.browse("/callback?" + GOOD))
         await waiting.received
         # Its request for the last page is read by the time another one's is answered.
-        await waiting.request("/callback/result", "HEAD")
+        await waiting.request("/", "HEAD")
         idle = [await waiting.connect() for _ in range(12)]
         waiting.listener.finish(Outcome.DONE)
         assert title(await browsing) == "You’re logged in"

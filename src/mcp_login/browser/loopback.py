@@ -1,0 +1,89 @@
+"""Sockets on loopback that this process has to itself (RFC 8252 sections 7.3 and 8.3)."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import sys
+
+from mcp_login.errors import PolicyError, RedirectPortTaken, TransportError
+
+__all__ = ["bind", "in_url", "loopback_addresses"]
+
+_TAKEN = {errno.EADDRINUSE, errno.EACCES, getattr(errno, "WSAEACCES", errno.EACCES)}
+# What a machine without that address says. Then nobody else can be reached by it either.
+_ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
+
+
+def in_url(host: str) -> str:
+    """`host` as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
+
+
+def loopback_addresses(host: str) -> list[str]:
+    """The addresses to listen on for `host`, which has to be on loopback. Raises `PolicyError`."""
+    if host == "localhost":
+        return ["127.0.0.1", "::1"]
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return [host]
+    except ValueError:
+        pass
+    raise PolicyError("The redirect URI must be on this machine: give 127.0.0.1, ::1 or localhost as its host.")
+
+
+def bind(addresses: list[str], port: int) -> list[socket.socket]:
+    """Listening sockets on one port of all `addresses` that this machine has.
+
+    Raises `RedirectPortTaken`, and `TransportError` where there is none of them.
+    """
+    # With port 0, the free port of the first address may be taken on the second: then `localhost` would lead to a
+    # stranger there.
+    for _ in range(20 if port == 0 else 1):
+        sockets: list[socket.socket] = []
+        wanted = port
+        failure: OSError | None = None
+        for address in addresses:
+            try:
+                sockets.append(_listen(address, wanted))
+                wanted = sockets[0].getsockname()[1]
+            except OSError as error:
+                failure = error
+                if error.errno not in _ABSENT:
+                    break
+        if sockets and (failure is None or failure.errno in _ABSENT):
+            return sockets
+        for listening in sockets:
+            listening.close()
+    if failure is not None and failure.errno in _TAKEN:
+        raise RedirectPortTaken(
+            f"Port {wanted} of this machine can't be listened on: another program uses it, or it is reserved. "
+            "Close that program, or choose another callback port.",
+            port=wanted,
+        ) from None
+    raise TransportError(
+        f"This machine can't listen on {' or '.join(addresses)}. Choose another callback host."
+    ) from None
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    is_six = ":" in address
+    listening = socket.socket(socket.AF_INET6 if is_six else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform == "win32":
+            # Without it, another program could bind to the same port and get the answer.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            # The port that was registered is used again, soon after the last login's connections were closed. (It lets nobody
+            # share a port that is listened on, as SO_REUSEPORT would.)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_six:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.setblocking(False)
+        listening.bind((address, port))
+        listening.listen(100)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
