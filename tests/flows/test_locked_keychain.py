@@ -21,7 +21,7 @@ import mcp_login.sync
 from mcp_login import KeychainStorage, StorageLocked, StorageWarning
 from mcp_login.portal import portal
 from mcp_login.protocol.client import ClientInformation
-from mcp_login.saving import save_later, saving_pauses, waiting_for
+from mcp_login.saving import Unsaved, save_later, saving_pauses, waiting_for
 from mcp_login.session import Session
 from mcp_login.storage.index import Index
 from mcp_login.storage.record import Record, record_key
@@ -326,12 +326,10 @@ def _no_grant() -> Grant:
     raise AssertionError("nobody logs in")
 
 
-def session_with_unsaved(storage: Storage, record: Record, stored: Record | None = None) -> Session:
-    """One whose tokens could not be saved."""
+def session_with(storage: Storage, record: Record) -> Session:
+    """One that has `record` in memory."""
     session = Session(URL, storage=storage, grant=_no_grant, renew=_no_renewal)
     session.adopt(record)
-    session.unsaved = record
-    session.stored = None if stored is None else stored.dump()
     return session
 
 
@@ -348,9 +346,11 @@ def record_of(obtained_at: float) -> Record:
     )
 
 
-async def begun(session: Session, pauses: Callable[[], Iterator[float]]) -> asyncio.Task[None] | None:
-    """What saves later, under way."""
-    return save_later(session, pauses)
+async def begun(
+    session: Session, record: Record, base: Record | None, pauses: Callable[[], Iterator[float]]
+) -> asyncio.Task[None] | None:
+    """What saves `record` later, which was made of `base`, under way."""
+    return save_later(Unsaved.of(session, record, None if base is None else base.dump()), pauses=pauses)
 
 
 async def ended(task: asyncio.Task[None] | None) -> None:
@@ -359,14 +359,10 @@ async def ended(task: asyncio.Task[None] | None) -> None:
     await task
 
 
-def saved_later(session: Session, tries: int = 5) -> None:
-    """Let it be tried again `tries` times without pauses, to the end."""
-    task = portal().submit(functools.partial(begun, session, lambda: iter([0.0] * tries))).result(10)
+def saved_later(session: Session, record: Record, base: Record | None = None, tries: int = 5) -> None:
+    """Let it be tried `tries` times without pauses, to the end."""
+    task = portal().submit(functools.partial(begun, session, record, base, lambda: iter([0.0] * tries))).result(10)
     portal().submit(functools.partial(ended, task)).result(10)
-
-
-def unsaved_of(session: Session) -> Record | None:
-    return session.unsaved
 
 
 def stored_at(keychain: Keychain) -> float | None:
@@ -377,12 +373,13 @@ def stored_at(keychain: Keychain) -> float | None:
 
 def test_tokens_are_saved_as_soon_as_the_keychain_answers(keychain: Keychain) -> None:
     record = record_of(2.0)
-    session = session_with_unsaved(KeychainStorage(backend=keychain), record)
+    storage = KeychainStorage(backend=keychain)
+    session = session_with(storage, record)
     keychain.refusals = 3
-    saved_later(session, tries=3)
-    assert unsaved_of(session) == record  # still refused
-    saved_later(session, tries=1)
-    assert unsaved_of(session) is None
+    saved_later(session, record, tries=3)
+    assert waiting_for(storage, URL) is not None  # still refused
+    saved_later(session, record, tries=1)
+    assert waiting_for(storage, URL) is None
     assert stored_at(keychain) == 2.0
     assert [entry.server_url for entry in Index().entries()] == [URL]
 
@@ -391,16 +388,16 @@ def test_tokens_are_saved_as_soon_as_the_keychain_answers(keychain: Keychain) ->
 def test_the_newest_tokens_stay(keychain: Keychain, theirs: float, kept: float) -> None:
     storage = KeychainStorage(backend=keychain)
     store(storage, record_of(theirs))
-    session = session_with_unsaved(storage, record_of(2.0), stored=record_of(0.5))
-    saved_later(session)
-    assert session.unsaved is None
+    saved_later(session_with(storage, record_of(2.0)), record_of(2.0), base=record_of(0.5))
+    assert waiting_for(storage, URL) is None
     assert stored_at(keychain) == kept
 
 
 def test_tokens_of_a_login_that_somebody_ended_are_not_saved(keychain: Keychain) -> None:
-    session = session_with_unsaved(KeychainStorage(backend=keychain), record_of(2.0), stored=record_of(1.0))
-    saved_later(session)
+    storage = KeychainStorage(backend=keychain)
+    saved_later(session_with(storage, record_of(2.0)), record_of(2.0), base=record_of(1.0))
     assert stored_at(keychain) is None
+    assert waiting_for(storage, URL) is None
 
 
 def test_a_session_is_not_kept_alive_by_what_waits_and_its_tokens_are_saved_all_the_same(keychain: Keychain) -> None:
@@ -412,8 +409,8 @@ def test_a_session_is_not_kept_alive_by_what_waits_and_its_tokens_are_saved_all_
             tries.put(None)
             yield 0.01
 
-    session = session_with_unsaved(KeychainStorage(backend=keychain), record_of(2.0))
-    task = portal().submit(functools.partial(begun, session, pauses)).result(10)
+    session = session_with(KeychainStorage(backend=keychain), record_of(2.0))
+    task = portal().submit(functools.partial(begun, session, record_of(2.0), None, pauses)).result(10)
     gone = weakref.ref(session)
     del session
     for _ in range(3):
