@@ -110,8 +110,8 @@ async def _delete(session: Session) -> tuple[Record | None, str | None, bool]:
     try:
         if record is not None and text is not None:
             record, text = await _compare_and_delete(storage, key, record, text)
-        elif found:
-            await storage.delete(key)
+        else:
+            await storage.delete(key)  # what can't be read, or was set aside
     except StorageError:
         if record is not None:
             await asyncio.to_thread(enter, storage, record, session.shown_url)

@@ -302,3 +302,15 @@ def test_a_login_without_its_refresh_token_stays_on_the_list(serve: Serve, perso
         mcp_login.sync.access_token(server.url, storage=storage, min_valid_for=600)
     assert len(mcp_login.sync.accounts()) == 1
     assert login.ask(auth=Login(server, person, storage=storage).auth).status_code == 200
+
+
+def test_a_logout_deletes_what_was_set_aside(serve: Serve, person: Person, tmp_path: Path) -> None:
+    server = serve()
+    folder = tmp_path / "logins"
+    login = login_of(server, person, storage=FileStorage(folder))
+    for path in folder.glob("*.login"):
+        path.write_text("torn")
+    assert login.ask(auth=login.oauth()).status_code == 200
+    assert len(list(folder.glob("*.broken"))) == 2  # the login, and the registration
+    mcp_login.sync.logout(server.url, storage=login.storage, forget_client=True)
+    assert list(folder.glob("*.broken")) == []

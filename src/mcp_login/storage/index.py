@@ -14,7 +14,7 @@ from mcp_login.errors import AuthError, StorageError
 
 from .lock import FileLock
 from .paths import data_path
-from .private_files import read_private, write_private
+from .private_files import read_private, set_aside, write_private
 from .record import record_key
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ class Index:
             broken = True
         entries = [] if text is None else _parse(text)
         if broken or entries is None:
-            with contextlib.suppress(OSError):
-                self._path.replace(self._path.with_name(f"{self._path.name}.broken"))
+            with contextlib.suppress(StorageError):
+                set_aside(self._path)
             return {}
         return {entry.identity: entry for entry in entries}
 
