@@ -79,7 +79,7 @@ class Attempt:
         if isinstance(outcome, Renewed):
             if self._session.is_good(outcome.record, 0.0):
                 self._use(outcome)
-        elif self._fallback is not None:
+        elif self._fallback is not None and self._session.peek() is not None:
             self._session.rest(self._fallback)
             self._authorize(self._fallback)
         elif outcome is not None and not isinstance(outcome, LoginRequired):

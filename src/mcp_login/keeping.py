@@ -1,7 +1,7 @@
 """Where the tokens of a session are while its keychain is locked, silent or emptied, and how they get back into it.
 
-Tokens in memory go on; they are saved as soon as the keychain answers, and at the latest when the process ends. What another
-process may have made of them meanwhile comes first: see `storage.spent`. Runs on the library's loop only.
+Tokens in memory go on; they are saved as soon as the keychain answers, and at the latest when the process ends: see `saving`.
+What another process may have made of them meanwhile comes first: see `storage.spent`. Runs on the library's loop only.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from .errors import StorageError, StorageLocked, StorageUnavailable
+from .errors import StorageError, StorageLocked, StorageUnavailable, TransportError
 from .portal import protect
-from .saving import enter, is_listed, save_later, settled, waiting_for
+from .saving import Unsaved, is_superseded, save_later, settled, waiting_for, waiting_lock
+from .storage.index import enter, is_listed
 from .storage.record import Record
 from .storage.spent import is_spent, needs_notes, note_spent
 
@@ -23,6 +24,9 @@ __all__ = ["Keeping"]
 
 _log = logging.getLogger("mcp_login")
 
+#: How long to try a lock that is free unless another program has unsaved tokens, in seconds.
+_TRY_LIMIT = 0.2
+
 
 class Keeping:
     """Reads and writes the record of one session, for one demand."""
@@ -31,31 +35,38 @@ class Keeping:
         self._session = session
         #: Why the chosen storage could not be read; None: it could.
         self.outage: StorageLocked | StorageUnavailable | None = None
+        #: Why a refresh waits for another program, which has newer tokens than the storage.
+        self.elsewhere: TransportError | None = None
+        #: Whether somebody has logged out.
+        self.logged_out = False
 
-    async def go_back(self) -> bool:
-        """Whether the chosen storage answers again, in whose place memory was used. The memory's lock is held."""
+    async def chosen_answers(self) -> bool:
+        """Whether the chosen storage can be read again, in whose place memory is used."""
         session = self._session
-        chosen = session.chosen
-        if chosen is None or self.outage is not None:
+        if session.chosen is None or self.outage is not None:
             return False
         try:
-            await chosen.load(session.key)
+            await session.chosen.load(session.key)
         except (StorageLocked, StorageUnavailable) as error:
             self.outage = error
             return False
         except StorageError as error:
             _log.debug("%s: %s", session.shown_url, error)  # it answers; what it has is for `load` to say
+        return True
+
+    async def go_back(self) -> None:
+        """Use the chosen storage again, with what was kept in memory. The locks of both are held."""
+        session = self._session
         text = await session.storage.load(session.key)
-        held = None if text is None else Record.parse(text)
-        if held is not None and (session.unsaved is None or session.unsaved.obtained_at < held.obtained_at):
-            session.unsaved = held
         # What is kept in the chosen storage from now on may be ended there: no copy of it is to come back in the next outage.
         await session.storage.delete(session.key)
-        _log.info("the %s answers again: the login at %s is kept there from now on", chosen.name, session.shown_url)
         session.go_back()
-        # Until it is saved, other sessions of this process find it with what waits.
-        save_later(session)
-        return True
+        _log.info(
+            "the %s answers again: the login at %s is kept there from now on", session.storage.name, session.shown_url
+        )
+        if text is not None:
+            # Until it is saved, other sessions of this process find it with what waits.
+            save_later(Unsaved.of(session, Record.parse(text), None))
 
     async def load(self, *, locked: bool) -> tuple[Record | None, str | None]:
         """What is stored by now, or what could not be stored yet and is newer; and the stored text, for comparing.
@@ -63,82 +74,92 @@ class Keeping:
         `locked`: whether the caller holds the record's lock.
         """
         session = self._session
-        deleted = False
+        waiting = waiting_for(session.storage, session.key)
+        before = session.stored = session.stored or (None if waiting is None else waiting.base)
         try:
-            text = await session.storage.load(session.key)
-            record = None if text is None else Record.parse(text)
+            text, record, whole = await self._read()
         except (StorageLocked, StorageUnavailable) as error:
             return self._held(error), None
-        except StorageError as error:
-            _log.warning("%s: %s", session.shown_url, error)
-            text, record = None, None
-        else:
-            deleted = self._heard(text) and locked
-        if deleted and not await self._in_the_list():
-            self._logged_out()
+        if whole:
+            session.stored = text or before
+        deleted = locked and whole and text is None and before is not None
+        if deleted and not await self._is_listed():
+            await self._log_out(waiting)
             return None, None
-        if self._adopt_unsaved(record):
-            record = session.unsaved
-            if locked and record is not None and await self._save(record):
-                text = session.stored
-        elif record is not None:
-            session.unsaved = None  # somebody has stored newer ones
+        if waiting is not None and (text is None or not is_superseded(waiting.record, waiting.base, text)):
+            return await self._load_waiting(waiting, text, locked=locked)
+        if waiting is not None:
+            settled(session.storage, session.key)
         elif deleted:
             # Somebody cleaned up the keychain. It was no logout: that would have taken the login from the list, too.
             record = self._unspent(session.peek())
-        if record is None or session.adopt(record) is None:
-            session.forget()
-            return None, text
-        return record, text
+        return self._adopted(record), text
 
-    def _heard(self, text: str | None) -> bool:
-        """The storage answered with `text`; whether there was something, and now there isn't."""
+    async def _read(self) -> tuple[str | None, Record | None, bool]:
+        """The stored text, the record in it, and whether it is neither torn nor foreign."""
         session = self._session
+        try:
+            text = await session.storage.load(session.key)
+            record = None if text is None else Record.parse(text)
+        except StorageError as error:
+            if type(error) is not StorageError:
+                raise
+            _log.warning("%s: %s", session.shown_url, error)
+            return None, None, False
         if session.chosen is None:
             self.outage = None
-        waiting = waiting_for(session.storage, session.key)
-        before = session.stored or (None if waiting is None else waiting.stored)
-        session.stored = text or before
-        return text is None and before is not None
+        return text, record, True
+
+    async def _load_waiting(
+        self, waiting: Unsaved, text: str | None, *, locked: bool
+    ) -> tuple[Record | None, str | None]:
+        """What waits to be saved, and is newer than `text`; saved, if that can be done by now."""
+        if not locked:
+            return self._adopted(waiting.record), text
+        outcome = await self._save(waiting)
+        if outcome == "ended":
+            await self._log_out(waiting)
+            return None, None
+        if outcome == "superseded":
+            return await self.load(locked=True)
+        return self._adopted(waiting.record), self._session.stored if outcome == "saved" else text
+
+    def _adopted(self, record: Record | None) -> Record | None:
+        if record is None or self._session.adopt(record) is None:
+            self._session.forget()
+            return None
+        return record
 
     def _held(self, error: StorageLocked | StorageUnavailable) -> Record | None:
         """A keychain that is locked or silent for a while is no reason to ask anybody to log in."""
         session = self._session
-        held = session.peek()
-        if self._adopt_unsaved(held):
-            held = session.unsaved
+        waiting = waiting_for(session.storage, session.key)
+        held = session.peek() if waiting is None else waiting.record
         if session.storage_required or held is None:
             raise error
         self.outage = error
         return session.adopt(held)
 
-    def _adopt_unsaved(self, record: Record | None) -> bool:
-        """Whether this process has tokens that are newer than `record` and not stored yet: `session.unsaved`, then."""
+    async def _is_listed(self) -> bool:
         session = self._session
-        waiting = waiting_for(session.storage, session.key)
-        # Another session of this process may have obtained them.
-        for one in (session.unsaved, None if waiting is None else waiting.record):
-            if one is not None and (record is None or record.obtained_at < one.obtained_at):
-                record = session.unsaved = one
-        return record is not None and record is session.unsaved
-
-    async def _in_the_list(self) -> bool:
-        session = self._session
-        if session.storage.name == "memory":
-            return False
         return await asyncio.to_thread(is_listed, session.storage, session.key, session.shown_url, session.account)
 
-    def _logged_out(self) -> None:
+    async def _log_out(self, unsaved: Unsaved | None) -> None:
+        """Somebody has logged out: what this process has of the login is not brought back, nor left alive."""
         session = self._session
         settled(session.storage, session.key)
-        session.unsaved = None
         session.forget()
+        self.logged_out = True
+        if unsaved is not None:
+            await protect(unsaved.drop())
+
+    # Refresh tokens that were used up
 
     def _unspent(self, record: Record | None) -> Record | None:
-        return None if record is None or self.is_outdated(record) else record
+        return None if record is None or self.is_spent(record) else record
 
-    def is_outdated(self, record: Record) -> bool:
-        """Whether another process has used up the refresh token of `record`: sent again, it would end the login."""
+    def is_spent(self, record: Record) -> bool:
+        """Whether the refresh token of `record` is known to be used up: sent again, it would end the login."""
         session = self._session
         return (
             record.refresh_token is not None
@@ -158,49 +179,104 @@ class Keeping:
         except (OSError, StorageError) as error:
             _log.debug("no word of a refresh could be left: %s", type(error).__name__)
 
+    async def require_newest(self) -> None:
+        """Raise `TransportError` where another program has newer tokens than the storage, and tries to save them.
+
+        The record's lock is held, and has to be let go for that.
+        """
+        session = self._session
+        if waiting_for(session.storage, session.key) is not None:
+            return  # they are this program's own
+        try:
+            async with asyncio.timeout(_TRY_LIMIT), waiting_lock(session.storage, session.key):
+                return
+        except StorageError:
+            return  # nothing is known
+        except TimeoutError:
+            pass
+        self.elsewhere = TransportError(
+            f"Another program has refreshed the login at {session.shown_url}, and could not save its tokens yet. It tries "
+            "every few seconds: see that it can write to the storage, and try again.",
+            may_have_acted=False,
+        )
+        raise self.elsewhere
+
+    async def is_saved_elsewhere(self, limit: float) -> bool:
+        """Wait at most `limit` seconds for that program; whether it has saved its tokens, or is gone."""
+        session = self._session
+        try:
+            async with asyncio.timeout(limit), waiting_lock(session.storage, session.key):
+                return True
+        except (TimeoutError, StorageError):
+            return False
+
+    # Saving
+
     async def keep_login(self, record: Record) -> None:
-        """Save what a login gave, and enter it in the list that `accounts` reads: no secret, and nothing depends on it."""
-        if await self.keep(record):
-            await asyncio.to_thread(enter, self._session.storage, record, self._session.shown_url)
+        """Save what a login gave, and enter it in the list that `accounts` reads: no secret, and nothing depends on it.
 
-    async def keep(self, record: Record) -> bool:
-        """Save `record`, and say whether it is saved. If not, it is still good in this process, and saved when that works.
-
-        Nothing is compared: everybody who writes a record holds its lock, and the newest tokens are the ones to keep.
+        Nothing is compared: whoever logs in means it.
         """
         session = self._session
         session.adopt(record)
-        session.unsaved = record
+        unsaved = self._unsaved(record)
         try:
-            await self._store(record)
+            text = record.dump()
+            await session.storage.save(session.key, text)
         except StorageError as error:
-            # First of all: nobody else has these tokens, and the session may end with this call.
-            if isinstance(error, (StorageLocked, StorageUnavailable)):
-                save_later(session)
-            if session.storage_required:
-                raise
-            session.warn_unsaved(error)
-            return False
-        return True
-
-    async def _save(self, record: Record) -> bool:
-        """Save what could not be saved before, and say whether that worked. The record's lock is held."""
-        session = self._session
-        new = session.stored is None
-        try:
-            await protect(self._store(record))
-        except StorageError as error:
-            _log.debug("%s: still not saved: %s", session.shown_url, type(error).__name__)
-            if isinstance(error, (StorageLocked, StorageUnavailable)):
-                save_later(session)
-            return False
-        if new:
-            await asyncio.to_thread(enter, session.storage, record, session.shown_url)
-        return True
-
-    async def _store(self, record: Record) -> None:
-        session = self._session
-        text = record.dump()
-        await session.storage.save(session.key, text)
-        session.stored, session.unsaved = text, None
+            await self._wait(unsaved, error)
+            return
+        session.stored = text
         settled(session.storage, session.key)
+        await asyncio.to_thread(enter, session.storage, record, session.shown_url)
+
+    async def keep(self, record: Record) -> Record | None:
+        """Save what a refresh gave; the record to be used from now on, or None where somebody has logged out meanwhile.
+
+        If it can't be saved, it is still good in this process, and saved when that works.
+        """
+        session = self._session
+        session.adopt(record)
+        unsaved = self._unsaved(record)
+        try:
+            outcome = await unsaved.put()
+        except StorageError as error:
+            await self._wait(unsaved, error)
+            return record
+        if outcome == "ended":
+            await self._log_out(unsaved)
+            return None
+        if outcome == "superseded" and session.stored is not None:
+            # By somebody who doesn't know our lock, such as a program with an MCP_LOGIN_HOME of its own.
+            return session.adopt(Record.parse(session.stored)) or record
+        return record
+
+    def _unsaved(self, record: Record) -> Unsaved:
+        session = self._session
+        waiting = waiting_for(session.storage, session.key)
+        return Unsaved.of(session, record, session.stored or (None if waiting is None else waiting.base))
+
+    async def _wait(self, unsaved: Unsaved, error: StorageError) -> None:
+        """Have `unsaved` wait for its storage; raise `error` if the caller wants to know."""
+        # First of all: nobody else has these tokens, and the session may end with this call.
+        self._save_later(unsaved, error)
+        await unsaved.announced.wait()
+        if self._session.storage_required:
+            raise error
+        self._session.warn_unsaved(error)
+
+    async def _save(self, waiting: Unsaved) -> str:
+        """Save what could not be saved before. The record's lock is held."""
+        try:
+            outcome = await protect(waiting.put())
+        except StorageError as error:
+            _log.debug("%s: still not saved: %s", self._session.shown_url, type(error).__name__)
+            self._save_later(waiting, error)
+            return "waits"
+        if outcome == "saved":
+            self._session.stored = waiting.record.dump()
+        return outcome
+
+    def _save_later(self, unsaved: Unsaved, error: StorageError) -> None:
+        # One that answers, and takes no value of this kind, won't change by waiting. The next value may be taken.
+        save_later(unsaved, again=isinstance(error, (StorageLocked, StorageUnavailable)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from .errors import AuthError, AuthorizationErrorResponse, LoginRequired, TransportError
 from .network.http import HttpClient
@@ -16,7 +16,9 @@ from .network.policy import NetworkPolicy
 from .session import SERVER_RESOURCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    import httpx
 
     from .discovery import Discovery
     from .flight import Demand
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from .storage.base import Storage
     from .storage.record import Record
 
-__all__ = ["Obtaining", "login_required", "opened_http"]
+__all__ = ["Network", "Obtaining", "login_required", "opened_http"]
 
 #: How long after a login that failed requests don't ask again, in seconds, unless a server named another time.
 FAILURE_REST = 30.0
@@ -41,10 +43,17 @@ BUDGET_SECONDS = 600.0
 DISCOVERY_LIMIT = 60.0
 
 
+class Network(Protocol):
+    """How strangers may be reached: what a session was told of it."""
+
+    allow_private_network: bool
+    http_client: Callable[[], httpx.AsyncClient] | None
+
+
 @contextlib.asynccontextmanager
-async def opened_http(session: Session) -> AsyncIterator[HttpClient]:
-    """The client for the requests of `session` to strangers."""
-    http = HttpClient(NetworkPolicy(allow_private_network=session.allow_private_network), session.http_client)
+async def opened_http(network: Network) -> AsyncIterator[HttpClient]:
+    """The client for requests to strangers."""
+    http = HttpClient(NetworkPolicy(allow_private_network=network.allow_private_network), network.http_client)
     try:
         yield http
     finally:

@@ -20,20 +20,19 @@ from .errors import (
 )
 from .flight import Demand, Renewed, unnamed_scopes
 from .keeping import Keeping
-from .network.policy import AddressSpace
-from .network.retry import Retries
 from .obtaining import login_required, opened_http
-from .portal import awaiting_answer, protect
+from .portal import protect
 from .protocol.scope import OFFLINE_ACCESS
-from .protocol.token import TokenResponse, build_refresh_request, parse_token_response
-from .saving import settled
+from .refreshing import UsedUp, refreshed
+from .saving import settled, waiting_for
+from .storage.index import leave
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from .network.http import HttpClient
-    from .protocol.message import HttpResponse
     from .session import Session
+    from .storage.base import Storage
     from .storage.record import Record
 
 __all__ = ["Renewal"]
@@ -43,6 +42,9 @@ LOCK_LIMIT = 45.0
 
 #: How long to wait for others who log in, in seconds: their own limit is 300 unless the caller chose another.
 LOGIN_LOCK_LIMIT = 660.0
+
+#: How long to wait for another program to save the newer tokens that it has, in seconds: it tries every 15 seconds at least.
+PEER_LIMIT = 20.0
 
 _log = logging.getLogger("mcp_login")
 
@@ -56,18 +58,57 @@ class Renewal:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._keeping = Keeping(session)
+        #: Why the storage could not be locked.
+        self._no_lock: StorageError | None = None
 
     async def fulfil(self, demand: Demand) -> Renewed:
         """The record that satisfies `demand`: another's, a refreshed one, or one of a new login."""
+        deadline = asyncio.get_running_loop().time() + PEER_LIMIT
+        while True:
+            try:
+                return await self._fulfil_or_fall_back(demand)
+            except TransportError as error:
+                limit = deadline - asyncio.get_running_loop().time()
+                if error is not self._keeping.elsewhere or not await self._keeping.is_saved_elsewhere(limit):
+                    raise
+
+    async def _fulfil_or_fall_back(self, demand: Demand) -> Renewed:
         session = self._session
         try:
             return await self._fulfil(demand)
         except (StorageLocked, StorageUnavailable) as error:
-            if session.storage_required or error is self._keeping.outage:
+            if error is self._keeping.outage:
+                raise
+            if error is self._no_lock:
+                stored = await self._without_lock(demand, error)
+                if stored is not None:
+                    return Renewed(stored, "adopted")
+            if session.storage_required:
                 raise
             session.fall_back(error)
             self._keeping.outage = error
             return await self._fulfil(demand)
+
+    async def _without_lock(self, demand: Demand, error: StorageError) -> Record | None:
+        """What is stored, where only its lock can't be had: used while it is good, and not refreshed.
+
+        Others who can't have it either would send the same refresh token. None where nothing is stored that could be lost.
+        """
+        session = self._session
+        try:
+            record, _ = await self._keeping.load(locked=False)
+        except (StorageLocked, StorageUnavailable):
+            return None
+        if record is None:
+            return None
+        if self._satisfies(record, demand, session.clock()):
+            return record
+        if self._is_still_good(record, demand):
+            session.rest(record)
+            return record
+        if record.refresh_token is None:
+            return None
+        raise error
 
     async def _fulfil(self, demand: Demand) -> Renewed:
         session = self._session
@@ -77,9 +118,8 @@ class Renewal:
                 raise login_required(session)
             return Renewed(record, "adopted")
         began = session.clock()
-        async with self._locked(demand), contextlib.AsyncExitStack() as stack:
-            if await self._keeping.go_back():
-                await stack.enter_async_context(self._locked(demand))
+        async with self._locked(demand, session.storage), contextlib.AsyncExitStack() as stack:
+            await self._go_back(demand, stack)
             record, text = await self._keeping.load(locked=True)
             if demand.kind in ("useless", "useful"):
                 return await self._leave_word(record, text, demand)
@@ -89,6 +129,8 @@ class Renewal:
                 renewed = await self._try_refresh(record, text, demand)
                 if renewed is not None:
                     return renewed
+                if self._keeping.logged_out:
+                    record = None
             if record is not None and demand.kind == "scopes" and not demand.scopes:
                 return await self._step_up(record, demand)
             return await self._log_in(record, demand)
@@ -134,15 +176,30 @@ class Renewal:
             session.adopt(record)
         return Renewed(record, "nothing")
 
+    async def _go_back(self, demand: Demand, stack: contextlib.AsyncExitStack) -> None:
+        """Use the chosen storage again, in whose place memory is used, if it answers and can be locked: `stack` holds that."""
+        session = self._session
+        if session.chosen is None or not await self._keeping.chosen_answers():
+            return
+        try:
+            await stack.enter_async_context(self._locked(demand, session.chosen))
+        except (StorageLocked, StorageUnavailable) as error:
+            self._keeping.outage = error
+        else:
+            await self._keeping.go_back()
+
     @contextlib.asynccontextmanager
-    async def _locked(self, demand: Demand) -> AsyncIterator[None]:
+    async def _locked(self, demand: Demand, storage: Storage) -> AsyncIterator[None]:
         """The record's lock. It is held for as long as a person takes to log in, but not for ever by one that is stuck."""
         session = self._session
         limit = LOGIN_LOCK_LIMIT if demand.may_ask else LOCK_LIMIT
         async with contextlib.AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(limit):
-                    await stack.enter_async_context(session.storage.lock(session.key))
+                    await stack.enter_async_context(storage.lock(session.key))
+            except (StorageLocked, StorageUnavailable) as error:
+                self._no_lock = error
+                raise
             except TimeoutError:
                 raise TransportError(
                     f"Another login or refresh at {session.shown_url} has been under way for {limit:g} seconds. Finish it, "
@@ -155,20 +212,22 @@ class Renewal:
         """The refreshed record; None where only a login helps."""
         session = self._session
         try:
-            return Renewed(await protect(self._refresh(record)), "refreshed")
+            renewed = await protect(refreshed(session, self._keeping, record))
+            return None if renewed is None else Renewed(renewed, "refreshed")
         except AuthError as error:
-            if demand.rejected != record.access_token and session.is_good(record, demand.min_valid_for):
+            if self._is_still_good(record, demand):
                 # An early refresh that fails costs nothing yet: the token at hand is used while it lasts.
-                held = session.unsaved
-                if isinstance(error, StorageError) and held is not None and held is not record:
-                    return Renewed(held, "refreshed")  # it didn't fail: its tokens wait for the storage
+                held = waiting_for(session.storage, session.key)
+                if isinstance(error, StorageError) and held is not None and held.record is not record:
+                    return Renewed(held.record, "refreshed")  # it didn't fail: its tokens wait for the storage
                 _log.info("an early refresh for %s failed: %s", session.shown_url, type(error).__name__)
                 session.rest(record, getattr(error, "retry_after", None) or 0.0)
                 return Renewed(record, "adopted")
-            if error is self._keeping.outage:
+            if error is self._keeping.outage or error is self._keeping.elsewhere:
                 raise
-            if isinstance(error, TokenErrorResponse) and self._is_end(record, error):
-                return await self._end(record, text, error, demand)
+            why = self._end_of(record, error)
+            if why is not None:
+                return await self._end(record, text, why, demand)
             if demand.may_ask and await self._has_moved(record, demand):
                 _log.info("%s names another authorization server by now: logging in there", session.shown_url)
                 return None
@@ -182,9 +241,10 @@ class Renewal:
         """Whether what is stored by now, perhaps by another process, is what was asked for at the time `began`."""
         if record.access_token == demand.rejected or not self._covers(record, demand):
             return False
-        if demand.kind == "login" and record.obtained_at <= began:
-            return False
         session = self._session
+        # One that comes from a time to come was obtained when the clock was wrong, and not since.
+        if demand.kind == "login" and not began < record.obtained_at <= session.clock():
+            return False
         if demand.kind == "token" and not session.is_fresh(record):
             return False
         return session.is_good(record, demand.min_valid_for)
@@ -196,7 +256,11 @@ class Renewal:
         """
         return demand.kind == "rejected" or set(demand.scopes) <= {*record.granted_scopes, *record.requested_scopes}
 
-    # Refreshing
+    def _is_still_good(self, record: Record, demand: Demand) -> bool:
+        """Whether the access token of `record` does for `demand`, even if it should be refreshed by now."""
+        if demand.kind not in ("token", "rejected") or not self._covers(record, demand):
+            return False
+        return demand.rejected != record.access_token and self._session.is_good(record, demand.min_valid_for)
 
     def _refreshable(self, record: Record, demand: Demand) -> bool:
         return (
@@ -206,81 +270,26 @@ class Renewal:
             and self._covers(record, demand)
         )
 
-    async def _refresh(self, record: Record) -> Record:
-        """RFC 6749 section 6: one token request, to the endpoint and with the client that are stored with the token."""
-        session = self._session
-        if self._keeping.outage is not None and self._keeping.is_outdated(record):
-            # RFC 9700 section 4.14.2: offered again, it would be taken for stolen. The new tokens are behind the outage.
-            raise self._keeping.outage
-        answer, sent_at = await self._send_refresh(record)
-        renewed = dataclasses.replace(
-            record,
-            access_token=answer.access_token,
-            refresh_token=answer.refresh_token or record.refresh_token,
-            expires_at=None if answer.expires_in is None else sent_at + answer.expires_in,
-            obtained_at=sent_at,
-            granted_scopes=record.granted_scopes if answer.scopes is None else answer.scopes,
-        )
-        self._keeping.note_spent(record, renewed)
-        await self._keeping.keep(renewed)
-        _log.debug("refreshed the token for %s", session.shown_url)
-        return renewed
+    # The end
 
-    async def _send_refresh(self, record: Record) -> tuple[TokenResponse, float]:
-        """The answer, and when the request was sent that it is the answer to."""
-        session = self._session
-        assert record.refresh_token is not None  # noqa: S101 - _refreshable saw it
-        request = build_refresh_request(
-            record.token_endpoint,
-            session.current_client(record),
-            record.refresh_token,
-            resource=record.resource if record.sends_resource else None,
-            # RFC 6749 section 6: left out, it is what was granted. Where the resource is left out, too, only scopes are left to
-            # say what the token is for (Entra ID).
-            scopes=() if record.sends_resource else record.granted_scopes,
-        )
-        floor = AddressSpace[record.address_space.upper()]
-        retries = Retries(asyncio.get_running_loop().time)
-        async with opened_http(session) as http:
-            while True:
-                response: HttpResponse | None = None
-                sent_at = session.clock()
-                try:
-                    with awaiting_answer():
-                        response = await http.send(request, floor=floor)
-                    return parse_token_response(response, secrets=request.secrets, now=sent_at), sent_at
-                except (TransportError, InvalidResponse) as error:
-                    pause = retries.pause(error, status=None if response is None else response.status)
-                    if pause is None:
-                        raise self._explained(error, retries.attempts) from None
-                    _log.debug("a refresh for %s failed (%s): once more", session.shown_url, type(error).__name__)
-                await asyncio.sleep(pause)
-
-    def _explained(self, error: TransportError | InvalidResponse, attempts: int) -> AuthError:
-        if isinstance(error, InvalidResponse):
-            return error
-        times = "" if attempts == 1 else f" ({attempts} attempts)"
-        return TransportError(
-            f"The login at {self._session.shown_url} could not be refreshed{times}, and stays stored. {error}",
-            url=error.url,
-            retry_after=error.retry_after,
-            may_have_acted=error.may_have_acted,
-        )
-
-    def _is_end(self, record: Record, error: TokenErrorResponse) -> bool:
+    def _end_of(self, record: Record, error: AuthError) -> str | None:
+        """Why the login of `record` is over, if `error` says so."""
+        if isinstance(error, UsedUp):
+            return "whoever used up its refresh token is gone, with the tokens that came of it"
+        if not isinstance(error, TokenErrorResponse):
+            return None
         forgotten = error.error == "invalid_client" and record.client.mechanism == "dynamic"
-        return error.ends_session or forgotten
+        return error.error if error.ends_session or forgotten else None
 
-    async def _end(self, record: Record, text: str | None, error: TokenErrorResponse, demand: Demand) -> Renewed | None:
+    async def _end(self, record: Record, text: str | None, why: str, demand: Demand) -> Renewed | None:
         """The login of `record` is over: its tokens are deleted, if they are still the stored ones, else those are used."""
         session = self._session
-        _log.info("the login at %s has ended: %s", session.shown_url, error.error)
-        if error.error == "invalid_client":
+        _log.info("the login at %s has ended: %s", session.shown_url, why)
+        if why == "invalid_client":
             from .grants.client_registration import forget_client
 
             await forget_client(session.storage, record.client)
         # Neither offered again from behind a locked keychain, nor saved when that is open.
-        session.unsaved = None
         settled(session.storage, session.key)
         self._keeping.note_spent(record, None)
         if demand.rejected != record.access_token and session.is_good(record):
@@ -293,6 +302,8 @@ class Renewal:
             newer, _ = await self._keeping.load(locked=True)
             if newer is not None and self._satisfies(newer, demand, session.clock()):
                 return Renewed(newer, "adopted")
+        elif self._keeping.outage is None:
+            await asyncio.to_thread(leave, session.storage, session.key)
         session.forget()
         return None
 

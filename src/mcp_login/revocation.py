@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from .credentials import LogoutResult
-from .errors import AuthError, StorageError, TokenErrorResponse
-from .network.policy import AddressSpace
+from .errors import AuthError, StorageError
 from .obtaining import opened_http
 from .portal import protect
-from .protocol.token import build_revocation_request, parse_revocation_response
-from .saving import settled, waiting_for
-from .storage.index import Index
+from .revoking import revoke
+from .saving import is_derived, settled, waiting_for
+from .storage.index import Index, enter, leave
+from .storage.memory import standing_in_for
 from .storage.record import Record, record_key
 
 if TYPE_CHECKING:
-    from .network.http import HttpClient
-    from .protocol.client import ClientInformation
+    from .saving import Unsaved
     from .session import Session
     from .storage.base import Storage
 
@@ -32,10 +30,14 @@ _log = logging.getLogger("mcp_login")
 #: How long to wait for others who refresh the same login or log in, in seconds.
 LOCK_LIMIT = 20.0
 
+#: How often what is stored is compared before it is deleted in any case.
+_COMPARISONS = 3
+
 
 async def log_out(session: Session, *, forget_client: bool = False) -> LogoutResult:
     """End the login of `session`: delete it, then revoke its tokens, as far as nobody else uses them.
 
+    What this process keeps in memory in place of the storage is ended as well, even where the storage can't be reached.
     `forget_client` also drops what dynamic registration gave at the record's issuer. Raises `StorageError` only.
     """
     async with contextlib.AsyncExitStack() as stack:
@@ -45,55 +47,106 @@ async def log_out(session: Session, *, forget_client: bool = False) -> LogoutRes
         except TimeoutError:
             # Somebody has a login open, and whoever logs out means it.
             _log.warning("another login or refresh at %s is under way; logged out all the same", session.shown_url)
+        except StorageError as error:
+            raise await protect(_without_storage(session, error)) from None
         # As one: whoever is cancelled between the two would leave tokens alive that nobody has any more.
         return await protect(_log_out(session, forget_client=forget_client))
 
 
 async def _log_out(session: Session, *, forget_client: bool) -> LogoutResult:
-    record, found = await _delete(session)
-    return await _end(session, record, found=found, forget_client=forget_client)
-
-
-async def _delete(session: Session) -> tuple[Record | None, bool]:
-    """What was stored, if it was readable, and whether there was anything."""
-    storage = session.storage
-    record, found = await _load(storage, session.key)
-    if found:
-        await storage.delete(session.key)
-    # What waits to be saved, perhaps by another session of this process, would bring the login back.
-    waiting = waiting_for(storage, session.key)
-    settled(storage, session.key)
-    record = session.unsaved or (waiting.record if waiting is not None else None) or record
-    session.unsaved = None
-    session.forget()
-    if storage.name != "memory":
-        with suppress(OSError, AuthError):
-            await asyncio.to_thread(Index().remove, session.key, storage.name)
-    return record, found
-
-
-async def _end(session: Session, record: Record | None, *, found: bool, forget_client: bool) -> LogoutResult:
-    result = LogoutResult(session.server_url, deleted=found or record is not None, revoked=None)
-    if record is not None:
-        try:
-            result = replace(result, revoked=await _revoke(session, record))
-        except AuthError as error:
-            _log.info("the tokens for %s could not be revoked: %s", session.shown_url, type(error).__name__)
-            result = replace(result, revoked=False, error=error)
+    records, waiting = await _take_from_memory(session)
+    try:
+        stored, text, found = await _delete(session)
+    except StorageError as error:
+        raise await _after(session, records, error) from None
+    used_up = waiting is not None and text is not None and is_derived(text, waiting.base)
+    if stored is not None and not used_up:
+        records.append(stored)
+    result = await _revoke(session, records, found=found or bool(records))
     if forget_client:
-        await _forget_client(session, record)
+        await _forget_client(session, records[0] if records else None)
     return result
 
 
-async def _load(storage: Storage, key: str) -> tuple[Record | None, bool]:
-    """The record, if it is readable, and whether there is anything: an unreadable one is deleted all the same."""
+async def _without_storage(session: Session, error: StorageError) -> StorageError:
+    records, _ = await _take_from_memory(session)
+    return await _after(session, records, error)
+
+
+async def _after(session: Session, in_memory: list[Record], error: StorageError) -> StorageError:
+    """What to raise for `error`, because of which nothing could be deleted but what this process had in memory."""
+    if not in_memory:
+        return error
+    await _revoke(session, in_memory, found=True)
+    return type(error)(
+        f"The login at {session.shown_url} that this program kept in memory is ended, but what is stored could not be "
+        f"deleted. {error}"
+    )
+
+
+async def _take_from_memory(session: Session) -> tuple[list[Record], Unsaved | None]:
+    """The logins that this process keeps while the storage is locked or silent, and which of them waits to be saved there.
+
+    They are gone from memory then: kept by another session of this process, they would bring the login back.
+    """
+    storage, key = session.storage, session.key
+    waiting = waiting_for(storage, key)
+    settled(storage, key)
+    records = [] if waiting is None else [waiting.record]
+    memory = standing_in_for(storage)
+    if memory is not None:
+        record, _, _ = await _load(memory, key)
+        await memory.delete(key)
+        records += [] if record is None else [record]
+    return records, waiting
+
+
+async def _delete(session: Session) -> tuple[Record | None, str | None, bool]:
+    """The record that was stored and its text, if it was readable, and whether there was anything."""
+    storage, key = session.storage, session.key
+    record, text, found = await _load(storage, key)
+    # Off the list first: a refresh that is under way and finds its login gone looks there whether that was a logout.
+    await asyncio.to_thread(leave, storage, key)
+    try:
+        if record is not None and text is not None:
+            record, text = await _compare_and_delete(storage, key, record, text)
+        else:
+            await storage.delete(key)  # what can't be read, or was set aside
+    except StorageError:
+        if record is not None:
+            await asyncio.to_thread(enter, storage, record, session.shown_url)
+        raise
+    session.forget()
+    return record, text, found
+
+
+async def _compare_and_delete(storage: Storage, key: str, record: Record, text: str) -> tuple[Record, str]:
+    """Delete `record`, or what a refresh that took longer than our patience has made of it: that is then to be revoked."""
+    for _ in range(_COMPARISONS):
+        try:
+            if await storage.compare_and_set(key, text, None):
+                return record, text
+        except StorageError as error:
+            if type(error) is not StorageError:
+                raise
+            break  # torn meanwhile
+        newer, newer_text, _ = await _load(storage, key)
+        if newer is None or newer_text is None:
+            break
+        record, text = newer, newer_text
+    await storage.delete(key)
+    return record, text
+
+
+async def _load(storage: Storage, key: str) -> tuple[Record | None, str | None, bool]:
+    """The record and its text, if it is readable, and whether there is anything: an unreadable one is deleted all the same."""
     try:
         text = await storage.load(key)
-        return (None, False) if text is None else (Record.parse(text), True)
+        return (None, None, False) if text is None else (Record.parse(text), text, True)
     except StorageError as error:
         if type(error) is not StorageError:  # locked, or out of reach
             raise
-        return None, True
+        return None, None, True
 
 
 async def _forget_client(session: Session, record: Record | None) -> None:
@@ -113,49 +166,21 @@ async def _forget_client(session: Session, record: Record | None) -> None:
     await grant.forget(session.server_url, found.server.issuer, session.storage)
 
 
-async def _revoke(session: Session, record: Record) -> bool | None:
-    """RFC 7009 section 2: the refresh token, with which the server should end its access tokens; then the access token."""
-    if record.revocation_endpoint is None or await _used_elsewhere(session, record):
-        return None
-    client = session.current_client(record)
-    tokens: tuple[tuple[str | None, Literal["refresh_token", "access_token"]], ...] = (
-        (record.refresh_token, "refresh_token"),
-        (record.access_token, "access_token"),
-    )
-    floor = AddressSpace[record.address_space.upper()]
-    problem: AuthError | None = None
-    async with opened_http(session) as http:
-        for token, hint in tokens:
-            if token is None:
-                continue
-            try:
-                await _revoke_one(http, floor, record.revocation_endpoint, client, token, hint)
-            except AuthError as error:
-                problem = problem or error  # the other one may be revoked all the same
-    if problem is not None:
-        raise problem
-    return True
-
-
-async def _revoke_one(
-    http: HttpClient,
-    floor: AddressSpace,
-    endpoint: str,
-    client: ClientInformation,
-    token: str,
-    hint: Literal["refresh_token", "access_token"],
-) -> None:
-    for name_empty_secret in (False, True):
-        request = build_revocation_request(endpoint, client, token, hint, name_empty_secret=name_empty_secret)
+async def _revoke(session: Session, records: list[Record], *, found: bool) -> LogoutResult:
+    """Revoke what nobody else uses, each record's tokens by themselves; the first failure is told."""
+    result = LogoutResult(session.server_url, deleted=found, revoked=None)
+    for record in records:
         try:
-            parse_revocation_response(await http.send(request, floor=floor), secrets=request.secrets)
-        except TokenErrorResponse as error:
-            # The MCP SDK's and FastMCP's servers want the parameter of public clients, too.
-            wants_parameter = error.error == "invalid_request" and "client_secret" in (error.error_description or "")
-            if name_empty_secret or client.client_secret is not None or not wants_parameter:
-                raise
+            if await _used_elsewhere(session, record):
+                continue
+            revoked = await revoke(session, record, session.current_client(record))
+        except AuthError as error:
+            _log.info("the tokens for %s could not be revoked: %s", session.shown_url, type(error).__name__)
+            result = replace(result, revoked=False, error=result.error or error)
         else:
-            return
+            if revoked and result.revoked is None:
+                result = replace(result, revoked=True)
+    return result
 
 
 async def _used_elsewhere(session: Session, record: Record) -> bool:
@@ -165,7 +190,7 @@ async def _used_elsewhere(session: Session, record: Record) -> bool:
         key = record_key(entry.server_url, entry.account)
         if key == session.key or entry.issuer != record.issuer or entry.storage != session.storage.name:
             continue
-        other, found = await _load(session.storage, key)
+        other, _, found = await _load(session.storage, key)
         if (found and other is None) or (other and ours & {other.access_token, other.refresh_token}):
             return True
     return False

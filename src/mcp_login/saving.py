@@ -1,6 +1,8 @@
-"""Tokens that could not be saved: they wait for their storage, and are saved when it answers, or when the process ends.
+"""Tokens on their way into a storage, and those that it doesn't take: they wait for it, until it answers or the process ends.
 
-Nobody is needed for that: neither the next demand, nor the session that obtained them.
+Nobody is needed for that: neither the next demand, nor the session that obtained them. As long as they wait, others are kept
+from offering the refresh token that they replace: a lock of their own (`waiting_lock`) tells that somebody has newer ones, and
+is free again when that process dies.
 """
 
 from __future__ import annotations
@@ -15,23 +17,37 @@ import random
 import threading
 import time
 import weakref
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
-from .errors import AuthError, StorageError, StorageLocked, StorageUnavailable
+from .errors import StorageError, StorageLocked, StorageUnavailable
 from .portal import portal, protect
-from .storage.index import Index, IndexEntry, digest_of
+from .revoking import revoke_orphan
+from .storage.index import enter, is_listed
 from .storage.record import Record
 from .storage.spent import needs_notes
 from .surroundings import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
+    import httpx
+
+    from .protocol.client import ClientInformation
     from .session import Session
     from .storage.base import Storage
 
-__all__ = ["Unsaved", "enter", "is_listed", "save_later", "saving_pauses", "settled", "waiting_for"]
+__all__ = [
+    "Unsaved",
+    "is_derived",
+    "is_superseded",
+    "save_later",
+    "saving_pauses",
+    "settled",
+    "waiting_for",
+    "waiting_lock",
+]
 
 _log = logging.getLogger("mcp_login")
 
@@ -46,6 +62,9 @@ _ASKED_PAUSE = 300.0
 #: How long one try waits for whoever has the record's lock, in seconds: they load and save themselves.
 _LOCK_LIMIT = 5.0
 
+#: How long tokens that begin to wait try to say so, in seconds: it is a lock that nobody holds for long but others that wait.
+_ANNOUNCE_LIMIT = 1.0
+
 #: How often one try compares: somebody who doesn't know our lock may be writing.
 _COMPARISONS = 3
 
@@ -53,19 +72,70 @@ _COMPARISONS = 3
 _EXIT_LIMIT = 0.5
 
 
+def waiting_lock(storage: Storage, key: str) -> AbstractAsyncContextManager[None]:
+    """What a process holds while it has tokens for `key` that are newer than the stored ones, and tries to save them."""
+    return storage.lock(f"unsaved {key}")
+
+
+def is_derived(stored: str, base: str | None) -> bool:
+    """Whether the text `stored` still holds the tokens of `base`, from which a refresh has made others.
+
+    By the tokens and not by any clock: one that was set back since `base` was stored would call the new ones old.
+    """
+    return stored == base or (base is not None and _tokens(stored) == _tokens(base) is not None)
+
+
+def is_superseded(record: Record, base: str | None, stored: str) -> bool:
+    """Whether `stored` is a peer's and newer than `record`, which was made of `base`. What can't be read is not."""
+    if is_derived(stored, base):
+        return False
+    with contextlib.suppress(StorageError):
+        return Record.parse(stored).obtained_at >= record.obtained_at
+    return False
+
+
+def _tokens(text: str) -> tuple[str, str | None] | None:
+    with contextlib.suppress(StorageError):
+        record = Record.parse(text)
+        return record.access_token, record.refresh_token
+    return None
+
+
 @dataclass(eq=False)
 class Unsaved:
-    """Tokens that wait for their storage. They outlive the session: nobody else has them."""
+    """Tokens for a storage. They outlive the session that obtained them: nobody else has them."""
 
     storage: Storage
     key: str
     shown_url: str
     record: Record
-    #: The text that was last seen in the storage; None: there was none.
-    stored: str | None
+    #: The text in the storage that they were made of, as it was last seen; None: there was none.
+    base: str | None
+    #: To revoke them by, if somebody logs out before they are saved.
+    client: ClientInformation
+    allow_private_network: bool
+    http_client: Callable[[], httpx.AsyncClient] | None
     session: weakref.ref[Session]
     surroundings: object
     task: asyncio.Task[None] | None = None
+    #: Whether others can know of them by now, as far as they ever will.
+    announced: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @classmethod
+    def of(cls, session: Session, record: Record, base: str | None) -> Unsaved:
+        """`record`, which `session` made of what `base` holds."""
+        return cls(
+            session.storage,
+            session.key,
+            session.shown_url,
+            record,
+            base,
+            session.current_client(record),
+            session.allow_private_network,
+            session.http_client,
+            weakref.ref(session),
+            stand_in(),
+        )
 
     @property
     def is_current(self) -> bool:
@@ -73,50 +143,71 @@ class Unsaved:
         ours = self.surroundings is stand_in()  # not those of a test that is over
         return ours and _waiting.get((id(self.storage), self.key)) is self
 
-    async def save(self) -> bool:
-        """Save them where nobody has stored newer ones, and say whether that is settled. Raises `StorageError`."""
+    async def save(self) -> None:
+        """Save them where nobody has stored newer ones, unless the record's lock can't be had soon. Raises `StorageError`."""
         async with contextlib.AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(_LOCK_LIMIT):
                     await stack.enter_async_context(self.storage.lock(self.key))
             except TimeoutError:
-                return False
-            return not self.is_current or await self._save()
+                return
+            if self.is_current and await self.put() == "ended":
+                await self.drop()
 
-    async def _save(self) -> bool:
-        # By comparison, and not by reading first: at exit an interpreter may start no more threads to read in.
-        record, stored = self.record, self.stored
-        text = record.dump()
+    async def put(self) -> Literal["saved", "superseded", "ended"]:
+        """Save them unless a peer has stored newer ones (`superseded`) or somebody has logged out (`ended`).
+
+        The record's lock is held. Raises `StorageError`.
+        """
+        text = self.record.dump()
+        stored = self.base
         for _ in range(_COMPARISONS):
-            if await self.storage.compare_and_set(self.key, stored, text):
-                break
-            stored = await self.storage.load(self.key)
-            if self._is_superseded(record, stored):
+            # By comparison, and not by reading first: at exit an interpreter may start no more threads to read in.
+            if await self._replace(stored, text):
+                if self.base is None:
+                    enter(self.storage, self.record, self.shown_url)
+                self._settle(text)
+                return "saved"
+            stored = await self._read()
+            if stored is None and self.base is not None and not self._is_listed():
+                self._settle(None)
+                return "ended"
+            if stored is not None and is_superseded(self.record, self.base, stored):
                 self._settle(stored)
-                return True
-        else:
-            return False
-        if self.stored is None:
-            enter(self.storage, record, self.shown_url)
-        self._settle(text)
-        _log.info("the login at %s is saved by now", self.shown_url)
+                return "superseded"
+        raise StorageUnavailable("Other programs change the stored login all the time. Try again.")
+
+    async def drop(self) -> None:
+        """Somebody has logged out, and couldn't revoke these."""
+        _log.info("somebody has logged out at %s: tokens that came after that are revoked", self.shown_url)
+        await revoke_orphan(self, self.record, self.client)
+
+    async def _replace(self, expected: str | None, text: str) -> bool:
+        try:
+            return await self.storage.compare_and_set(self.key, expected, text)
+        except StorageError as error:
+            if type(error) is not StorageError:
+                raise
+        # What is there is torn or foreign: nobody's. If it is the new value that isn't taken, it is refused once more.
+        await self.storage.save(self.key, text)
         return True
 
-    def _is_superseded(self, record: Record, stored: str | None) -> bool:
-        if stored is None:
-            # Gone from the list, too: somebody logged out.
-            return self.stored is not None and not is_listed(self.storage, self.key, self.shown_url, record.account)
-        with contextlib.suppress(StorageError):
-            return Record.parse(stored).obtained_at >= record.obtained_at
-        return False
+    async def _read(self) -> str | None:
+        try:
+            return await self.storage.load(self.key)
+        except StorageError as error:
+            if type(error) is not StorageError:
+                raise
+            return self.base  # torn in this very moment: `_replace` meets it
+
+    def _is_listed(self) -> bool:
+        return is_listed(self.storage, self.key, self.shown_url, self.record.account)
 
     def _settle(self, stored: str | None) -> None:
-        _waiting.pop((id(self.storage), self.key), None)
+        settled(self.storage, self.key)
         session = self.session()
         if session is not None and session.storage is self.storage:
             session.stored = stored
-            if session.unsaved is self.record:
-                session.unsaved = None
 
 
 #: What waits to be saved, by its storage's id and its key. Changed on the library's loop only.
@@ -126,7 +217,7 @@ _exit_process = 0
 
 
 def waiting_for(storage: Storage, key: str) -> Unsaved | None:
-    """What waits to be saved under `key` in `storage`."""
+    """The newest tokens of this process for `key` that `storage` has not got yet."""
     return _waiting.get((id(storage), key))
 
 
@@ -143,48 +234,68 @@ def saving_pauses() -> Iterator[float]:
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def save_later(session: Session, pauses: Callable[[], Iterator[float]] = saving_pauses) -> asyncio.Task[None] | None:
-    """Save `session.unsaved` as soon as its storage answers. The session itself is not kept alive by that.
+def save_later(
+    unsaved: Unsaved, *, again: bool = True, pauses: Callable[[], Iterator[float]] = saving_pauses
+) -> asyncio.Task[None] | None:
+    """Keep `unsaved` for all sessions of this process that share the storage, and save it as soon as that answers.
 
-    `pauses` gives the seconds between the tries. On the library's loop only. Returns the work, if there is any.
+    `again`: whether to try again at all before the next refresh or the end of the process. `pauses` gives the seconds between
+    the tries. The session is not kept alive. On the library's loop only. Returns the work, if there is any.
     """
-    record = session.unsaved
-    if record is None or session.storage.name == "memory":
+    if unsaved.storage.name == "memory":
+        unsaved.announced.set()
         return None
-    place = (id(session.storage), session.key)
-    waiting = _waiting.get(place)
-    if waiting is not None and waiting.task is not None and waiting.task.get_loop() is asyncio.get_running_loop():
-        waiting.record, waiting.session = record, weakref.ref(session)
-        waiting.stored = session.stored or waiting.stored
-        return waiting.task
-    waiting = Unsaved(
-        session.storage, session.key, session.shown_url, record, session.stored, weakref.ref(session), stand_in()
-    )
-    _waiting[place] = waiting
-    waiting.task = asyncio.get_running_loop().create_task(_try_again(waiting, pauses()))
+    place = (id(unsaved.storage), unsaved.key)
+    before = _waiting.get(place)
+    _waiting[place] = unsaved
     _try_at_exit()
-    return waiting.task
+    if not again:
+        unsaved.announced.set()
+        return None
+    if before is not None and before.task is not None and before.task.get_loop() is asyncio.get_running_loop():
+        # Its work goes on with these.
+        unsaved.task, unsaved.announced = before.task, before.announced
+    if unsaved.task is None or unsaved.task.done():
+        unsaved.announced = asyncio.Event()
+        unsaved.task = asyncio.get_running_loop().create_task(_save_later(place, unsaved.announced, pauses()))
+    return unsaved.task
 
 
-async def _try_again(waiting: Unsaved, pauses: Iterator[float]) -> None:
+async def _save_later(place: tuple[int, str], announced: asyncio.Event, pauses: Iterator[float]) -> None:
+    first = _waiting.get(place)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            if first is not None:
+                with contextlib.suppress(TimeoutError, StorageError):
+                    async with asyncio.timeout(_ANNOUNCE_LIMIT):
+                        await stack.enter_async_context(waiting_lock(first.storage, first.key))
+            announced.set()
+            await _try_again(place, pauses)
+    finally:
+        announced.set()
+
+
+async def _try_again(place: tuple[int, str], pauses: Iterator[float]) -> None:
     for pause in pauses:
         await asyncio.sleep(pause)
-        if not waiting.is_current:
+        waiting = _waiting.get(place)
+        if waiting is None:
+            break
+        if not waiting.is_current:  # a test is over
+            settled(waiting.storage, waiting.key)
             break
         began = time.monotonic()
         try:
-            if await protect(waiting.save()):
-                break
+            await protect(waiting.save())
         except (StorageLocked, StorageUnavailable) as error:
             _log.debug("%s: still not saved: %s", waiting.shown_url, type(error).__name__)
             if isinstance(error, StorageLocked) and time.monotonic() - began > _SHORTEST_ANSWER:
                 await asyncio.sleep(_ASKED_PAUSE)
         except StorageError as error:
-            # It answers, and takes no value of this kind: that won't change by waiting.
             _log.debug("%s: not saved: %s", waiting.shown_url, error)
             break
-    if _waiting.get((id(waiting.storage), waiting.key)) is waiting:
-        del _waiting[id(waiting.storage), waiting.key]
+        if place not in _waiting:
+            break
 
 
 def _try_at_exit() -> None:
@@ -223,35 +334,3 @@ def _last_try(ending: threading.Event) -> None:
 
 def _current() -> list[Unsaved]:
     return [waiting for waiting in list(_waiting.values()) if waiting.is_current]
-
-
-def is_listed(storage: Storage, key: str, shown_url: str, account: str | None) -> bool:
-    """Whether the list of logins has this one. Where there is no telling it has not: a logout counts more than a login."""
-    with contextlib.suppress(OSError, AuthError):
-        wanted, digests = (shown_url, account, storage.name), ("", digest_of(key))
-        return any(
-            (entry.server_url, entry.account, entry.storage) == wanted and entry.digest in digests
-            for entry in Index().entries()
-        )
-    return False
-
-
-def enter(storage: Storage, record: Record, shown_url: str) -> None:
-    """Enter the login in the list of logins. Raises nothing."""
-    if storage.name == "memory":
-        return
-    entry = IndexEntry(
-        # Without its query, which may hold a key.
-        server_url=shown_url,
-        account=record.account,
-        storage=storage.name,
-        issuer=record.issuer,
-        resource=record.resource,
-        scopes=record.granted_scopes,
-        updated_at=record.obtained_at,
-        digest=digest_of(record.key),
-    )
-    try:
-        Index().put(entry)
-    except (OSError, AuthError) as error:
-        _log.warning("the list of logins could not be updated: %s", type(error).__name__)

@@ -107,8 +107,6 @@ class Session:
         self.prospects: Prospects = Prospects(self.clock)
         #: Logins for more scopes since a request was last let through.
         self.step_ups: int = 0
-        #: Tokens that could not be stored: good in this process, and stored as soon as that is possible.
-        self.unsaved: Record | None = None
         #: The text that was last seen in the storage; None: there was none.
         self.stored: str | None = None
         #: The storage that was chosen, while memory takes its place.
@@ -346,7 +344,6 @@ class Session:
         """Go on in memory. Where warnings are errors, this one comes before anybody is asked to log in."""
         from .storage.memory import stand_in_for
 
-        self.unsaved = self.unsaved or self._record
         memory = stand_in_for(self.storage)
         if memory is not self.storage:
             _warn(f"{self._in_memory_only(error)} With memory chosen there is no warning.")

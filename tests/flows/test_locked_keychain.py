@@ -7,6 +7,8 @@ Each `KeychainStorage` of its own is a program of its own here: they share the k
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import functools
 import gc
 import queue
@@ -18,10 +20,10 @@ import pytest
 from keyring.errors import KeyringLocked
 
 import mcp_login.sync
-from mcp_login import KeychainStorage, StorageLocked, StorageWarning
+from mcp_login import KeychainStorage, StorageLocked, StorageWarning, TransportError
 from mcp_login.portal import portal
 from mcp_login.protocol.client import ClientInformation
-from mcp_login.saving import save_later, saving_pauses, waiting_for
+from mcp_login.saving import Unsaved, save_later, saving_pauses, settled, waiting_for
 from mcp_login.session import Session
 from mcp_login.storage.index import Index
 from mcp_login.storage.record import Record, record_key
@@ -29,7 +31,6 @@ from tests.flows.support import Login, age, login_of, store, stored
 from tests.unit.storage.keyrings import MemoryKeyring
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -326,12 +327,10 @@ def _no_grant() -> Grant:
     raise AssertionError("nobody logs in")
 
 
-def session_with_unsaved(storage: Storage, record: Record, stored: Record | None = None) -> Session:
-    """One whose tokens could not be saved."""
+def session_with(storage: Storage, record: Record) -> Session:
+    """One that has `record` in memory."""
     session = Session(URL, storage=storage, grant=_no_grant, renew=_no_renewal)
     session.adopt(record)
-    session.unsaved = record
-    session.stored = None if stored is None else stored.dump()
     return session
 
 
@@ -348,9 +347,11 @@ def record_of(obtained_at: float) -> Record:
     )
 
 
-async def begun(session: Session, pauses: Callable[[], Iterator[float]]) -> asyncio.Task[None] | None:
-    """What saves later, under way."""
-    return save_later(session, pauses)
+async def begun(
+    session: Session, record: Record, base: Record | None, pauses: Callable[[], Iterator[float]]
+) -> asyncio.Task[None] | None:
+    """What saves `record` later, which was made of `base`, under way."""
+    return save_later(Unsaved.of(session, record, None if base is None else base.dump()), pauses=pauses)
 
 
 async def ended(task: asyncio.Task[None] | None) -> None:
@@ -359,14 +360,10 @@ async def ended(task: asyncio.Task[None] | None) -> None:
     await task
 
 
-def saved_later(session: Session, tries: int = 5) -> None:
-    """Let it be tried again `tries` times without pauses, to the end."""
-    task = portal().submit(functools.partial(begun, session, lambda: iter([0.0] * tries))).result(10)
+def saved_later(session: Session, record: Record, base: Record | None = None, tries: int = 5) -> None:
+    """Let it be tried `tries` times without pauses, to the end."""
+    task = portal().submit(functools.partial(begun, session, record, base, lambda: iter([0.0] * tries))).result(10)
     portal().submit(functools.partial(ended, task)).result(10)
-
-
-def unsaved_of(session: Session) -> Record | None:
-    return session.unsaved
 
 
 def stored_at(keychain: Keychain) -> float | None:
@@ -377,12 +374,13 @@ def stored_at(keychain: Keychain) -> float | None:
 
 def test_tokens_are_saved_as_soon_as_the_keychain_answers(keychain: Keychain) -> None:
     record = record_of(2.0)
-    session = session_with_unsaved(KeychainStorage(backend=keychain), record)
+    storage = KeychainStorage(backend=keychain)
+    session = session_with(storage, record)
     keychain.refusals = 3
-    saved_later(session, tries=3)
-    assert unsaved_of(session) == record  # still refused
-    saved_later(session, tries=1)
-    assert unsaved_of(session) is None
+    saved_later(session, record, tries=3)
+    assert waiting_for(storage, URL) is not None  # still refused
+    saved_later(session, record, tries=1)
+    assert waiting_for(storage, URL) is None
     assert stored_at(keychain) == 2.0
     assert [entry.server_url for entry in Index().entries()] == [URL]
 
@@ -391,16 +389,16 @@ def test_tokens_are_saved_as_soon_as_the_keychain_answers(keychain: Keychain) ->
 def test_the_newest_tokens_stay(keychain: Keychain, theirs: float, kept: float) -> None:
     storage = KeychainStorage(backend=keychain)
     store(storage, record_of(theirs))
-    session = session_with_unsaved(storage, record_of(2.0), stored=record_of(0.5))
-    saved_later(session)
-    assert session.unsaved is None
+    saved_later(session_with(storage, record_of(2.0)), record_of(2.0), base=record_of(0.5))
+    assert waiting_for(storage, URL) is None
     assert stored_at(keychain) == kept
 
 
 def test_tokens_of_a_login_that_somebody_ended_are_not_saved(keychain: Keychain) -> None:
-    session = session_with_unsaved(KeychainStorage(backend=keychain), record_of(2.0), stored=record_of(1.0))
-    saved_later(session)
+    storage = KeychainStorage(backend=keychain)
+    saved_later(session_with(storage, record_of(2.0)), record_of(2.0), base=record_of(1.0))
     assert stored_at(keychain) is None
+    assert waiting_for(storage, URL) is None
 
 
 def test_a_session_is_not_kept_alive_by_what_waits_and_its_tokens_are_saved_all_the_same(keychain: Keychain) -> None:
@@ -412,8 +410,8 @@ def test_a_session_is_not_kept_alive_by_what_waits_and_its_tokens_are_saved_all_
             tries.put(None)
             yield 0.01
 
-    session = session_with_unsaved(KeychainStorage(backend=keychain), record_of(2.0))
-    task = portal().submit(functools.partial(begun, session, pauses)).result(10)
+    session = session_with(KeychainStorage(backend=keychain), record_of(2.0))
+    task = portal().submit(functools.partial(begun, session, record_of(2.0), None, pauses)).result(10)
     gone = weakref.ref(session)
     del session
     for _ in range(3):
@@ -430,3 +428,171 @@ def test_pauses_grow_to_a_quarter_of_a_minute_and_are_spread() -> None:
     assert 0.5 <= found[0] <= 1.0
     assert all(10.0 <= pause <= 15.0 for pause in found[5:])
     assert len(set(found)) > 5
+
+
+def test_tokens_are_newer_than_those_they_were_made_of_whatever_the_clock_said(keychain: Keychain) -> None:
+    """It was ahead when these were stored, and is right again."""
+    storage = KeychainStorage(backend=keychain)
+    store(storage, record_of(3.0))
+    # Another object has left word with them meanwhile: the text is another one, the tokens are the same.
+    store(storage, dataclasses.replace(record_of(3.0), refused_at=4.0))
+    saved_later(session_with(storage, record_of(2.0)), record_of(2.0), base=record_of(3.0))
+    assert stored_at(keychain) == 2.0
+
+
+def test_tokens_take_the_place_of_a_torn_value_without_a_demand(keychain: Keychain) -> None:
+    storage = KeychainStorage(backend=keychain)
+    keychain.passwords[f"mcp-login:{URL}", "mcp-login"] = "torn"
+    saved_later(session_with(storage, record_of(2.0)), record_of(2.0), base=record_of(1.0))
+    assert stored_at(keychain) == 2.0
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_login_of_a_clock_that_was_ahead_is_not_sent_again_with_its_old_token(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    age(login.storage, server.url, -86400)
+    keychain.read_only = True
+    login.auth = login.oauth()
+    for count in (1, 2):
+        server.expire_access_tokens()
+        assert login.ask().status_code == 200
+        assert refreshes(server) == count
+    keychain.read_only = False
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    server.expire_access_tokens()
+    assert program(server, person, keychain).ask().status_code == 200
+    assert (server.reuse_detections, login.windows) == (0, 1)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_forced_login_is_not_answered_with_one_of_a_clock_that_was_ahead(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    age(login.storage, server.url, -86400)
+    mcp_login.sync.login(server.url, **login.options, force=True)
+    assert login.windows == 2
+
+
+# A refresh token that is known to be used up is not offered
+
+
+class Program:
+    """Another program, whose keychain refuses to save what its refresh gave."""
+
+    def __init__(self, server: EmbeddedServer, person: Person, keychain: Keychain) -> None:
+        self.login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+        keychain.read_only = True
+        server.expire_access_tokens()
+        assert self.login.ask().status_code == 200
+        assert waiting_for(self.login.storage, record_key(server.url, None)) is not None
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_program_waits_for_another_one_that_has_not_saved_its_tokens_yet(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    Program(server, person, keychain)
+    keychain.read_only = False
+    # It reads what is stored, which is used up, before the other one has tried again.
+    second = program(server, person, keychain)
+    assert second.ask().status_code == 200
+    assert (refreshes(server), server.reuse_detections, second.windows) == (1, 0, 1)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_program_does_not_wait_for_ever_for_another_one_to_save_its_tokens(
+    server: EmbeddedServer, person: Person, keychain: Keychain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_login.renewal.PEER_LIMIT", 0.1)
+    first = Program(server, person, keychain).login
+    second = program(server, person, keychain)
+    with pytest.raises(TransportError, match="Another program has refreshed"):
+        second.ask()
+    assert (refreshes(server), server.reuse_detections, second.windows) == (1, 0, 1)
+    assert first.ask().status_code == 200
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_token_that_is_still_good_is_used_while_another_program_has_newer_ones(
+    serve: Serve, person: Person, keychain: Keychain
+) -> None:
+    server = serve()
+    first = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    age(first.storage, server.url, 3585)  # still good, and due
+    keychain.read_only = True
+    first.auth = first.oauth()
+    assert first.ask().status_code == 200
+    assert refreshes(server) == 1
+    second = program(server, person, keychain)
+    assert second.ask().status_code == 200
+    assert (refreshes(server), server.reuse_detections, second.windows) == (1, 0, 1)
+
+
+@pytest.mark.usefixtures("_quiet")
+@pytest.mark.parametrize("interactive", [True, False])
+def test_a_login_whose_newer_tokens_are_gone_with_their_program_is_over(
+    server: EmbeddedServer, person: Person, keychain: Keychain, *, interactive: bool
+) -> None:
+    """It was killed while it waited to save them. The token before is used up, and is not offered to the server."""
+    first = Program(server, person, keychain).login
+    keychain.read_only = False
+    _die(first.storage, server.url)
+    second = Login(server, person, storage=KeychainStorage(backend=keychain), interactive=interactive)
+    if interactive:
+        assert second.ask().status_code == 200
+    else:
+        with pytest.raises(mcp_login.LoginRequired):
+            second.ask()
+        assert second.record is None
+    assert (refreshes(server), server.reuse_detections) == (1, 0)
+    assert second.windows == (2 if interactive else 1)
+
+
+def _die(storage: Storage, url: str) -> None:
+    """What a process leaves behind that is killed: its locks are free, and what waited in it is gone."""
+
+    async def die() -> None:
+        waiting = waiting_for(storage, record_key(url, None))
+        assert waiting is not None
+        assert waiting.task is not None
+        settled(storage, waiting.key)
+        waiting.task.cancel()
+        await asyncio.wait([waiting.task])
+
+    portal().submit(die).result(10)
+
+
+def test_word_that_a_token_is_used_up_is_left_when_the_new_ones_are_saved_and_not_before(
+    serve: Serve, person: Person, keychain: Keychain, home: Path
+) -> None:
+    """Who is killed between the server's rotation and our write has the token offered once more: a server may grant grace."""
+    notes: list[list[Path]] = []
+
+    def found() -> list[Path]:
+        return list(home.rglob("*.spent"))
+
+    class Watching(KeychainStorage):
+        async def save(self, key: str, value: str) -> None:
+            notes.append(found())
+            await super().save(key, value)
+
+        async def compare_and_set(self, key: str, expected: str | None, value: str | None) -> bool:
+            notes.append(found())
+            return await super().compare_and_set(key, expected, value)
+
+    server = serve(rotation_grace=60)
+    login = login_of(server, person, storage=Watching(backend=keychain))
+    old = age(login.storage, server.url, 7200)
+    notes.clear()
+    assert mcp_login.sync.access_token(server.url, storage=login.storage)
+    assert notes == [[]]
+    [note] = found()
+    # As after the kill.
+    note.unlink()
+    store(login.storage, old)
+    assert program(server, person, keychain).ask().status_code == 200
+    assert (refreshes(server), login.windows) == (2, 1)

@@ -226,15 +226,22 @@ class SessionMachine(RuleBasedStateMachine):
     def client(self, auth: OAuth | None = None) -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=Wire(self.servers, self.refreshing, self.clashes), auth=auth, timeout=20)
 
-    def send(self, place: Place, programs: list[str], url: str, body: dict[str, Any]) -> list[int | Exception]:
-        """What each of `programs` gets that sends `body` to `url`, all at once."""
+    def send(
+        self, place: Place, programs: list[str], url: str, body: dict[str, Any], leaver: str | None = None
+    ) -> list[int | Exception]:
+        """What each of `programs` gets that sends `body` to `url`, all at once, while `leaver` logs out."""
 
         async def one(program: str) -> int:
             async with self.client(place.auths[program]) as client:
                 return (await client.post(url, json=body, headers=HEADERS)).status_code
 
+        async def leave() -> int:
+            if leaver is not None:
+                await mcp_login.logout(place.server.url, storage=place.views[leaver])
+            return 0
+
         async def all_of_them() -> list[int | BaseException]:
-            return await asyncio.gather(*map(one, programs), return_exceptions=True)
+            return (await asyncio.gather(leave(), *map(one, programs), return_exceptions=True))[1:]
 
         outcomes: list[int | Exception] = []
         for outcome in asyncio.run(all_of_them()):
@@ -319,6 +326,34 @@ class SessionMachine(RuleBasedStateMachine):
         mcp_login.sync.logout(place.server.url, storage=place.views[program])
         assert place.record is None
         place.alive, place.rotated_at = False, None
+
+    @rule(
+        which=WHICH,
+        leaver=st.sampled_from(PROGRAMS),
+        programs=st.lists(st.sampled_from(PROGRAMS), min_size=1, max_size=3),
+        meanwhile=st.sampled_from(["nearly expired", "expired", "revoked"]),
+        really=st.integers(0, 2),
+    )
+    def a_login_ends_in_the_midst_of_requests(
+        self, which: int, leaver: str, programs: list[str], meanwhile: str, really: int
+    ) -> None:
+        """One program logs out while others refresh: none of them brings the login back, and a person may be asked for one."""
+        place = self.places[which]
+        if really < 2:
+            return
+        self.time_passes(MEANWHILE[meanwhile])
+        if meanwhile == "revoked":
+            place.server.revoke_access_tokens()
+        before, reused = Before.of(place), place.server.reuse_detections
+        allowed = 1 + sum(program != "quiet" for program in programs)
+        outcomes = self.send(place, programs, place.server.url, message(), leaver)
+        opened = len(place.person.urls) - before.windows
+        assert opened <= allowed
+        assert all(isinstance(outcome, LoginRequired) or outcome in (200, 401) for outcome in outcomes), outcomes
+        if opened == 0:
+            assert place.record is None
+        place.alive, place.rotated_at = place.record is not None, None
+        place.reuse_detections += place.server.reuse_detections - reused if before.record and not before.accepted else 0
 
     @rule(which=WHICH, program=st.sampled_from(PROGRAMS), other=st.booleans())
     def stray(self, which: int, program: str, other: bool) -> None:

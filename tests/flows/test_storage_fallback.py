@@ -5,6 +5,7 @@ DESIGN section 3, "Storage."; FIELD-NOTES, "Keychain".
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -415,3 +416,42 @@ def test_a_torn_registration_does_not_hide_why_a_login_failed(serve: Serve, pers
     server.forget_clients()
     server.expire_access_tokens()
     assert login.ask().status_code == 200
+
+
+class Disk(FileStorage):
+    """Files on a disk that may be full."""
+
+    full = False
+
+    async def save(self, key: str, value: str) -> None:
+        self._require_room()
+        await super().save(key, value)
+
+    async def compare_and_set(self, key: str, expected: str | None, value: str | None) -> bool:
+        self._require_room()
+        return await super().compare_and_set(key, expected, value)
+
+    def _require_room(self) -> None:
+        if self.full:
+            raise StorageUnavailable("Can't write: No space left on device.")
+
+
+def test_a_program_on_a_full_disk_is_waited_for_by_another_one(serve: Serve, person: Person, tmp_path: Path) -> None:
+    """The new tokens are in its memory only, and the stored ones used up: sent again, they would end the login."""
+    server = serve(refresh_revokes_access_tokens=True)
+    disk = Disk(tmp_path / "logins")
+    first = login_of(server, person, storage=disk)
+    disk.full = True
+    server.expire_access_tokens()
+    with pytest.warns(StorageWarning, match="memory only"):
+        assert first.ask().status_code == 200
+    second = Login(server, person, storage=FileStorage(tmp_path / "logins"))
+    before = server.count("mcp")
+    answers: list[int] = []
+    asking = threading.Thread(target=lambda: answers.append(second.ask().status_code))
+    asking.start()
+    server.requests.wait_for("mcp", times=before + 1)  # it tried with what is stored
+    disk.full = False
+    asking.join(20)
+    assert answers == [200]
+    assert (server.count("token", grant_type="refresh_token"), server.reuse_detections, first.windows) == (1, 0, 1)

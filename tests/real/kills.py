@@ -83,22 +83,32 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How long a kill loses the login, in milliseconds each: from the server's rotation, and from when the answer is here."""
+    """How long a kill loses the login, in milliseconds each: from the server's rotation, and from when the answer is here.
+
+    `looking_up`: how much of it the keychain takes to say what is stored, before it is given the new record.
+    """
 
     since_rotation: list[float]
     since_answer: list[float]
+    looking_up: list[float]
     #: The calls that lie in it, in order.
     calls: list[str]
 
     def text(self, unit: str = "ms") -> str:
         """Both as text."""
         parts = []
-        for name, times in (("rotation", self.since_rotation), ("answer", self.since_answer)):
-            ordered = sorted(times)
-            parts.append(
-                f"from the server's {name} to our write: median {statistics.median(ordered):.2f} {unit}, "
-                f"95 % {ordered[int(len(ordered) * 0.95)]:.2f}, longest {ordered[-1]:.2f}"
-            )
+        named = (
+            ("from the server's rotation to our write", self.since_rotation),
+            ("from the server's answer to our write", self.since_answer),
+            ("of that to look up what is stored", self.looking_up),
+        )
+        for name, times in named:
+            if times:
+                ordered = sorted(times)
+                parts.append(
+                    f"{name}: median {statistics.median(ordered):.2f} {unit}, "
+                    f"95 % {ordered[int(len(ordered) * 0.95)]:.2f}, longest {ordered[-1]:.2f}"
+                )
         return "\n".join(parts)
 
 
@@ -183,7 +193,7 @@ class Kills:
 
     def window(self, scenario: Scenario, times: int) -> Window:
         """Measure `times` processes that aren't killed."""
-        since_rotation, since_answer, calls = [], [], []
+        since_rotation, since_answer, looking_up, calls = [], [], [], []
         for _ in range(times):
             trace = self._unharmed(scenario)["trace"]
             rotated = self._server.requests.matching("token")[-1].at
@@ -195,7 +205,12 @@ class Kills:
             since_rotation.append((trace[end][1] - rotated) * 1e3)
             since_answer.append((trace[end][1] - trace[answer][1]) * 1e3)
             calls = names[begin : end + 1]
-        return Window(since_rotation, since_answer, calls)
+            if "get_password keychain" in calls:
+                looked = max(index for index in range(end) if names[index] == "get_password keychain")
+                # The lock of those who write is the last call before it.
+                locked = max(index for index in range(looked) if names[index] == "flock write")
+                looking_up.append((trace[looked][1] - trace[locked][1]) * 1e3)
+        return Window(since_rotation, since_answer, looking_up, calls)
 
     # One process
 

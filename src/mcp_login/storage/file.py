@@ -5,6 +5,7 @@ They are not encrypted, so this storage is used only if it is asked for by name.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from mcp_login.errors import StorageError
@@ -13,7 +14,7 @@ from .bounded import BoundedCalls
 from .envelope import Envelope, seal, unseal
 from .lock import FileLock
 from .paths import data_path, lock_path
-from .private_files import private_directory, read_private, remove_private, write_private
+from .private_files import broken_path, private_directory, read_private, remove_private, set_aside, write_private
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -31,6 +32,9 @@ class FileStorage:
     `path` is the folder; it is made (0700) if it is missing, and refused if it is another user's or others can write
     to it. By default it is `credentials` in `MCP_LOGIN_HOME`, else in the user's data folder. All that use one folder
     share its locks.
+
+    A file that is torn or another program's is set aside when it is replaced: renamed to end in `.broken`, one for each login,
+    until that is deleted.
 
     Methods raise `StorageUnavailable` or `StorageError`.
     """
@@ -81,12 +85,13 @@ class FileStorage:
             except StorageError as error:
                 if type(error) is not StorageError:
                     raise
-                envelope = None  # torn or foreign: replaced
+                envelope = None
+                self._set_aside(key, error)
             self._put(key, value, envelope)
 
     def _delete(self, key: str) -> None:
         with self._writing(key):
-            remove_private(self._file(key))
+            self._remove(key)
 
     def _compare_and_set(self, key: str, expected: str | None, value: str | None) -> bool:
         with self._writing(key):
@@ -94,7 +99,7 @@ class FileStorage:
             if (None if envelope is None else envelope.payload) != expected:
                 return False
             if value is None:
-                remove_private(self._file(key))
+                self._remove(key)
             else:
                 self._put(key, value, envelope)
             return True
@@ -104,6 +109,20 @@ class FileStorage:
             private_directory(self._folder)
         text = read_private(self._file(key))
         return None if text is None else unseal(text, key=key)
+
+    def _set_aside(self, key: str, error: StorageError) -> None:
+        import logging
+
+        broken = set_aside(self._file(key))
+        if broken is not None:
+            logging.getLogger("mcp_login").warning("%s It is set aside as %s", error, broken)
+
+    def _remove(self, key: str) -> None:
+        file = self._file(key)
+        # The one beside it first: who is interrupted here finds a login that can still be deleted.
+        if os.path.lexists(broken_path(file)):
+            remove_private(broken_path(file))
+        remove_private(file)
 
     def _put(self, key: str, value: str, before: Envelope | None) -> None:
         text = seal(value, key=key, generation=1 if before is None else before.generation + 1)

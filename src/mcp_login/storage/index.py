@@ -5,22 +5,28 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mcp_login.errors import StorageError
+from mcp_login.errors import AuthError, StorageError
 
 from .lock import FileLock
 from .paths import data_path
-from .private_files import read_private, write_private
+from .private_files import read_private, set_aside, write_private
 from .record import record_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Index", "IndexEntry", "digest_of"]
+    from .base import Storage
+    from .record import Record
+
+__all__ = ["Index", "IndexEntry", "digest_of", "enter", "is_listed", "leave"]
+
+_log = logging.getLogger("mcp_login")
 
 _FORMAT = 1
 
@@ -123,8 +129,8 @@ class Index:
             broken = True
         entries = [] if text is None else _parse(text)
         if broken or entries is None:
-            with contextlib.suppress(OSError):
-                self._path.replace(self._path.with_name(f"{self._path.name}.broken"))
+            with contextlib.suppress(StorageError):
+                set_aside(self._path)
             return {}
         return {entry.identity: entry for entry in entries}
 
@@ -172,3 +178,47 @@ def _entry(item: Any) -> IndexEntry | None:
         # Lists of earlier versions have none.
         digest if isinstance(digest, str) and _DIGEST.fullmatch(digest) else "",
     )
+
+
+def enter(storage: Storage, record: Record, shown_url: str) -> None:
+    """Enter the login in the list of logins. Raises nothing."""
+    if storage.name == "memory":
+        return
+    entry = IndexEntry(
+        # Without its query, which may hold a key.
+        server_url=shown_url,
+        account=record.account,
+        storage=storage.name,
+        issuer=record.issuer,
+        resource=record.resource,
+        scopes=record.granted_scopes,
+        updated_at=record.obtained_at,
+        digest=digest_of(record.key),
+    )
+    _change_list(lambda index: index.put(entry))
+
+
+def leave(storage: Storage, key: str) -> None:
+    """Take the login off the list of logins. Raises nothing."""
+    if storage.name != "memory":
+        _change_list(lambda index: index.remove(key, storage.name))
+
+
+def is_listed(storage: Storage, key: str, shown_url: str, account: str | None) -> bool:
+    """Whether the list of logins has this one. Where there is no telling it has not: a logout counts more than a login."""
+    if storage.name == "memory":
+        return False
+    with contextlib.suppress(OSError, AuthError):
+        wanted, digests = (shown_url, account, storage.name), ("", digest_of(key))
+        return any(
+            (entry.server_url, entry.account, entry.storage) == wanted and entry.digest in digests
+            for entry in Index().entries()
+        )
+    return False
+
+
+def _change_list(change: Callable[[Index], None]) -> None:
+    try:
+        change(Index())
+    except (OSError, AuthError) as error:
+        _log.warning("the list of logins could not be updated: %s", type(error).__name__)

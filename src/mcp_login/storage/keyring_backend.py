@@ -39,6 +39,12 @@ _NOTHING = frozenset(("keyring.backends.fail.Keyring", "keyring.backends.null.Ke
 # Security.framework's errors: errSecAuthFailed, errSecInteractionNotAllowed (a session without a screen, as over SSH).
 _MACOS_LOCKED = (-25293, -25308)
 
+#: errSecUserCanceled: the person was asked, and said no.
+_MACOS_DENIED = -128
+
+#: What keyring's backend for KWallet says of that where it saves or deletes; where it reads, it is a KeyringLocked.
+_KWALLET_DENIED = ("Cancelled by user",)
+
 #: How keyring's backends keep items, by the function that saves them: a subclass with one of its own may do otherwise.
 _RULES = {
     # One CreateItem with `replace`, answered when the daemon has written its file. 20,000 characters are no matter.
@@ -165,7 +171,8 @@ def storage_error(error: BaseException, backend: KeyringBackend) -> StorageError
     where = f"The keychain ({_name(backend)})"
     kinds = {kind.__name__ for kind in type(error).__mro__}
     status = getattr(error.__cause__, "args", ())[:1]
-    if isinstance(error, KeyringLocked) or kinds & {"LockedException", "PromptDismissedException"}:
+    denied = status == (_MACOS_DENIED,) or error.args == _KWALLET_DENIED
+    if isinstance(error, KeyringLocked) or denied or kinds & {"LockedException", "PromptDismissedException"}:
         return StorageLocked(f"{where} is locked. Unlock it and try again, or: {_INSTEAD}")
     if sys.platform == "darwin" and status and status[0] in _MACOS_LOCKED:
         return StorageLocked(f"{where} is locked, as it is over SSH. Run: security unlock-keychain")

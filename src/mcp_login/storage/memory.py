@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from .base import Storage
 
-__all__ = ["MemoryStorage", "stand_in_for"]
+__all__ = ["MemoryStorage", "stand_in_for", "standing_in_for"]
 
 
 class MemoryStorage:
@@ -101,3 +101,8 @@ def stand_in_for(storage: Storage) -> MemoryStorage:
         return storage
     # The storage is kept beside its memory, so that no other gets its id. There are few: programs have one.
     return _stand_ins.setdefault(id(storage), (storage, MemoryStorage()))[1]
+
+
+def standing_in_for(storage: Storage) -> MemoryStorage | None:
+    """The memory that took the place of `storage` in this process; None: it never did."""
+    return None if isinstance(storage, MemoryStorage) else _stand_ins.get(id(storage), (storage, None))[1]

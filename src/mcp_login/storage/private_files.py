@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["open_private", "private_directory", "read_private", "remove_private", "write_private"]
+__all__ = [
+    "broken_path",
+    "open_private",
+    "private_directory",
+    "read_private",
+    "remove_private",
+    "set_aside",
+    "write_private",
+]
 
 _T = TypeVar("_T")
 
@@ -156,6 +164,33 @@ def remove_private(path: Path) -> None:
             _sync_directory(path.parent)
     except OSError as error:
         raise _unavailable("remove", path, error) from None
+
+
+def broken_path(path: Path) -> Path:
+    """Where `set_aside` puts the file `path`."""
+    return path.with_name(f"{path.name}.broken")
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename the file `path`, which can't be understood, for people to look at: to `broken_path`, 0600, in place of the last one.
+
+    None where there is none, or it is no file. The caller holds a lock that excludes other writers of `path`. Raises
+    `StorageError`.
+    """
+    private_directory(path.parent)
+    broken = broken_path(path)
+    try:
+        kind = path.lstat().st_mode
+        if stat.S_ISDIR(kind):
+            return None
+        if stat.S_ISREG(kind):
+            path.chmod(0o600)
+        _patiently(lambda: path.replace(broken))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unavailable("set aside", path, error) from None
+    return broken
 
 
 def _write_new(path: Path, data: bytes) -> None:

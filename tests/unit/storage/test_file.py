@@ -150,6 +150,81 @@ async def test_a_torn_or_foreign_file_is_an_error_until_it_is_replaced(tmp_path:
     assert await storage.load(KEY) == "new"
 
 
+def broken(folder: Path) -> list[bytes]:
+    """What was set aside."""
+    return [path.read_bytes() for path in folder.glob("*.broken")]
+
+
+async def test_a_torn_file_is_set_aside_when_it_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """For people to look at: one for each login (docs/what-happens-when.md)."""
+    storage = FileStorage(tmp_path / "logins")
+    await storage.save(KEY, "value")
+    for content in (b"hunter2", b"hunter3"):
+        login_file(tmp_path / "logins").write_bytes(content)
+        await storage.save(KEY, "new")
+        assert broken(tmp_path / "logins") == [content]
+    assert await storage.load(KEY) == "new"
+    assert modes(tmp_path / "logins") == {0o600} or sys.platform == "win32"
+    assert len(caplog.messages) == 2
+    assert ".broken" in caplog.text
+    assert "hunter" not in caplog.text
+
+
+@pytest.mark.parametrize("how", ["delete", "compare and set"])
+async def test_what_was_set_aside_is_deleted_with_the_login(tmp_path: Path, how: str) -> None:
+    """It may hold tokens: a logout leaves none."""
+    storage = FileStorage(tmp_path / "logins")
+    await storage.save(KEY, "value")
+    login_file(tmp_path / "logins").write_bytes(b"hunter2")
+    await storage.save(KEY, "new")
+    assert broken(tmp_path / "logins") == [b"hunter2"]
+    if how == "delete":
+        await storage.delete(KEY)
+    else:
+        assert await storage.compare_and_set(KEY, "new", None)
+    assert {path.suffix for path in (tmp_path / "logins").iterdir()} <= {".lock", ".write"}
+
+
+@posix
+async def test_a_file_that_others_could_read_is_set_aside_for_its_owner_alone(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path / "logins")
+    await storage.save(KEY, "value")
+    login_file(tmp_path / "logins").chmod(0o644)
+    await storage.save(KEY, "new")
+    assert len(broken(tmp_path / "logins")) == 1
+    assert modes(tmp_path / "logins") == {0o600}
+
+
+@posix
+async def test_a_link_is_set_aside_and_what_it_points_to_left_as_it_is(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path / "logins")
+    await storage.save(KEY, "value")
+    file = login_file(tmp_path / "logins")
+    target = tmp_path / "target"
+    file.rename(target)
+    target.chmod(0o644)
+    file.symlink_to(target)
+    await storage.save(KEY, "new")
+    assert await storage.load(KEY) == "new"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644
+    await storage.delete(KEY)
+    assert target.exists()
+    assert list((tmp_path / "logins").glob("*.login*")) == []
+
+
+@posix
+async def test_nothing_is_set_aside_in_a_folder_that_others_can_write_to(tmp_path: Path) -> None:
+    folder = tmp_path / "logins"
+    storage = FileStorage(folder)
+    await storage.save(KEY, "value")
+    folder.chmod(0o777)
+    with pytest.raises(StorageError, match="Other users can write"):
+        await storage.save(KEY, "new")
+    folder.chmod(0o700)
+    assert broken(folder) == []
+    assert await storage.load(KEY) == "value"
+
+
 async def test_a_huge_file_is_not_read_whole(tmp_path: Path) -> None:
     storage = FileStorage(tmp_path / "logins")
     await storage.save(KEY, "value")

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import keyring
@@ -18,12 +19,22 @@ import keyring.backends.fail
 import keyring.backends.null
 import pytest
 from keyring.backends.SecretService import Keyring as SecretService
-from keyring.errors import InitError, KeyringError, KeyringLocked, NoKeyringError, PasswordSetError
+from keyring.errors import (
+    InitError,
+    KeyringError,
+    KeyringLocked,
+    NoKeyringError,
+    PasswordDeleteError,
+    PasswordSetError,
+)
 
 from mcp_login.errors import StorageError, StorageLocked, StorageUnavailable
 from mcp_login.storage.keychain import KeychainStorage
 from mcp_login.storage.keyring_backend import item_rules
 from tests.unit.storage.keyrings import FailingKeyring, HangingKeyring, MemoryKeyring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__: list[str] = []
 
@@ -126,6 +137,42 @@ async def test_what_a_backend_raises_becomes_one_of_our_errors_without_its_text(
         assert "hunter2" not in str(caught.value)
         assert caught.value.__cause__ is None
         assert caught.value.__context__ is None
+
+
+class KeychainDenied(Exception):
+    """As `keyring.backends.macOS.api.KeychainDenied`."""
+
+
+class PromptDismissedException(Exception):
+    """As `secretstorage.exceptions.PromptDismissedException`."""
+
+
+def denied_by_macos() -> BaseException:
+    """What keyring makes of it where it deletes."""
+    error = PasswordDeleteError("Can't delete password in keychain: (-128, 'Keychain Access Denied')")
+    error.__cause__ = KeychainDenied(-128, "Keychain Access Denied")
+    return error
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        lambda: KeyringLocked("Failed to unlock the collection!"),
+        PromptDismissedException,
+        denied_by_macos,
+        lambda: PasswordSetError("Cancelled by user"),
+        lambda: PasswordDeleteError("Cancelled by user"),
+    ],
+    ids=["Secret Service", "secretstorage", "macOS", "KWallet saves", "KWallet deletes"],
+)
+async def test_a_prompt_that_the_person_declined_is_a_locked_keychain_and_no_value_that_it_does_not_take(
+    failure: Callable[[], BaseException],
+) -> None:
+    """What could not be saved is then saved when they have thought better of it."""
+    storage = KeychainStorage(backend=FailingKeyring(failure))
+    for attempt in (storage.load(KEY), storage.save(KEY, "value"), storage.delete(KEY)):
+        with pytest.raises(StorageLocked, match="Unlock it"):
+            await attempt
 
 
 class WindowsError(Exception):

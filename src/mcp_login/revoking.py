@@ -1,0 +1,81 @@
+"""Tells an authorization server that nobody uses some tokens any more (RFC 7009). Runs on the library's loop only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Literal
+
+from .errors import AuthError, TokenErrorResponse
+from .network.policy import AddressSpace
+from .obtaining import opened_http
+from .protocol.token import build_revocation_request, parse_revocation_response
+
+if TYPE_CHECKING:
+    from .network.http import HttpClient
+    from .obtaining import Network
+    from .protocol.client import ClientInformation
+    from .storage.record import Record
+
+__all__ = ["ORPHAN_LIMIT", "revoke", "revoke_orphan"]
+
+_log = logging.getLogger("mcp_login")
+
+#: How long the revocation of tokens may take that nobody waits for, in seconds: others wait for the lock meanwhile.
+ORPHAN_LIMIT = 10.0
+
+
+async def revoke(network: Network, record: Record, client: ClientInformation) -> bool | None:
+    """RFC 7009 section 2: the refresh token, with which the server should end its access tokens; then the access token.
+
+    None where the server offers no revocation. Raises any `AuthError`.
+    """
+    if record.revocation_endpoint is None:
+        return None
+    tokens: tuple[tuple[str | None, Literal["refresh_token", "access_token"]], ...] = (
+        (record.refresh_token, "refresh_token"),
+        (record.access_token, "access_token"),
+    )
+    floor = AddressSpace[record.address_space.upper()]
+    problem: AuthError | None = None
+    async with opened_http(network) as http:
+        for token, hint in tokens:
+            if token is None:
+                continue
+            try:
+                await _revoke_one(http, floor, record.revocation_endpoint, client, token, hint)
+            except AuthError as error:
+                problem = problem or error  # the other one may be revoked all the same
+    if problem is not None:
+        raise problem
+    return True
+
+
+async def revoke_orphan(network: Network, record: Record, client: ClientInformation) -> None:
+    """Revoke tokens that came after somebody had logged out, as far as it can be done at once. Raises nothing."""
+    try:
+        async with asyncio.timeout(ORPHAN_LIMIT):
+            await revoke(network, record, client)
+    except (AuthError, TimeoutError) as error:
+        _log.info("tokens that came after a logout could not be revoked: %s", type(error).__name__)
+
+
+async def _revoke_one(
+    http: HttpClient,
+    floor: AddressSpace,
+    endpoint: str,
+    client: ClientInformation,
+    token: str,
+    hint: Literal["refresh_token", "access_token"],
+) -> None:
+    for name_empty_secret in (False, True):
+        request = build_revocation_request(endpoint, client, token, hint, name_empty_secret=name_empty_secret)
+        try:
+            parse_revocation_response(await http.send(request, floor=floor), secrets=request.secrets)
+        except TokenErrorResponse as error:
+            # The MCP SDK's and FastMCP's servers want the parameter of public clients, too.
+            wants_parameter = error.error == "invalid_request" and "client_secret" in (error.error_description or "")
+            if name_empty_secret or client.client_secret is not None or not wants_parameter:
+                raise
+        else:
+            return
