@@ -36,12 +36,12 @@ class Attempt:
 
     __slots__ = ("_authorizations", "_fallback", "_how", "_inside", "_request", "_session", "_token", "patience")
 
-    def __init__(self, session: Session, request: Any, sent: str | None = None) -> None:
+    def __init__(self, session: Session, request: Any, *, is_sent: bool = False) -> None:
         self._session = session
         self._request = request
-        #: The token that was sent last: one on the warmest path, where nobody attended.
-        self._token = None if sent is None else sent.removeprefix("Bearer ")
-        self._inside = sent is not None
+        #: The token that was sent last: one on the warmest path (`is_sent`), where nobody attended.
+        self._token = request.headers.get("Authorization", "").removeprefix("Bearer ") if is_sent else None
+        self._inside = is_sent
         self._authorizations = 0
         #: How the tokens of this request were come by.
         self._how: set[str] = set()

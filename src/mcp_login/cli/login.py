@@ -18,6 +18,7 @@ from mcp_login.browser.opener import browser_available, open_browser
 from mcp_login.browser.terminal import terminal_present
 from mcp_login.errors import LoginRequired, RegistrationRequired, printable
 from mcp_login.flight import Renewed
+from mcp_login.tracebacks import discreet
 
 from .announcement import announcement, known_issuers
 from .exit_codes import ExitCode
@@ -142,6 +143,7 @@ def _nobody_here(url: AuthorizationUrl) -> LoginRequired:
     )
 
 
+@discreet
 def log_in(arguments: LoginArguments) -> int:
     """Log in, and say what came of it."""
     secret = _secret(arguments)
