@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from mcp_login.errors import StorageError
 from mcp_login.protocol.client import ClientInformation, RegistrationMechanism, TokenEndpointAuthMethod
+from mcp_login.protocol.uri import repr_without_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,7 +57,7 @@ def binding_key(server_url: str, client_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One login: a person's (or program's) access to one resource. Secrets are not shown by `repr`."""
+    """One login: a person's (or program's) access to one resource. Neither secrets nor queries of URLs are shown by `repr`."""
 
     server_url: str
     issuer: str
@@ -86,6 +87,8 @@ class Record:
     #: Fields that a newer version of this library wrote (those of the client under "client"): kept when this version
     #: saves the record again.
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    __repr__ = repr_without_queries
 
     @property
     def key(self) -> str:
