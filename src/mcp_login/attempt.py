@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import AuthError, LoginRequired
 from .flight import Demand, Flight, Renewed, unnamed_scopes
+from .protocol.uri import is_within
+from .session import boundary
 
 if TYPE_CHECKING:
     from .protocol.challenge import Challenge
@@ -103,6 +105,11 @@ class Attempt:
 
     def _authorize(self, record: Record) -> None:
         """RFC 6750 section 2.1."""
+        if not is_within(str(self._request.url), boundary(record)):
+            # The login that was waited for is for less than the one before it.
+            self._inside = False
+            self._withhold()
+            return
         self._token = record.access_token
         self._request.headers["Authorization"] = "Bearer " + record.access_token
 
