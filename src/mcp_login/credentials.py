@@ -29,6 +29,8 @@ class Credentials:
     #: Whether the login can be renewed without a person.
     refreshable: bool
     access_token: str = field(repr=False)
+    #: Those of `scopes` that nobody asked for; none where the server was left to choose.
+    unrequested_scopes: tuple[str, ...] = ()
 
     __repr__ = repr_without_queries
 
@@ -50,6 +52,7 @@ class Credentials:
             expires_at=record.expires_at,
             refreshable=record.refresh_token is not None,
             access_token=record.access_token,
+            unrequested_scopes=record.unrequested_scopes,
         )
 
 

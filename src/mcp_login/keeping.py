@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from .errors import StorageError, StorageLocked, StorageUnavailable
+from .errors import StorageError, StorageLocked, StorageUnavailable, printable
 from .portal import protect
 from .saving import enter, is_listed, save_later, settled, waiting_for
 from .storage.record import Record
@@ -169,6 +169,7 @@ class Keeping:
         Nothing is compared: everybody who writes a record holds its lock, and the newest tokens are the ones to keep.
         """
         session = self._session
+        self._report_scopes(record)
         session.adopt(record)
         session.unsaved = record
         try:
@@ -182,6 +183,19 @@ class Keeping:
             session.warn_unsaved(error)
             return False
         return True
+
+    def _report_scopes(self, record: Record) -> None:
+        """Say once what a token is good for that nobody asked for: whoever gets hold of it can use that, too."""
+        before = self._session.peek()
+        known = () if before is None else before.unrequested_scopes
+        unheard = [scope for scope in record.unrequested_scopes if scope not in known]
+        if unheard:
+            _log.warning(
+                "%s granted more for %s than was asked for: %s. If you don't expect that, log out and ask its operator.",
+                printable(record.issuer),
+                self._session.shown_url,
+                printable(" ".join(unheard)),
+            )
 
     async def _save(self, record: Record) -> bool:
         """Save what could not be saved before, and say whether that worked. The record's lock is held."""

@@ -95,6 +95,13 @@ class Record:
         """Where the record is stored."""
         return record_key(self.server_url, self.account)
 
+    @property
+    def unrequested_scopes(self) -> tuple[str, ...]:
+        """What was granted although it wasn't asked for. Where nothing was, the server chooses (RFC 6749 section 3.3)."""
+        if not self.requested_scopes:
+            return ()
+        return tuple(scope for scope in self.granted_scopes if scope not in self.requested_scopes)
+
     def expires_within(self, seconds: float, now: float) -> bool:
         """Whether the access token is known to expire within `seconds` from `now` (seconds since the epoch)."""
         return self.expires_at is not None and self.expires_at - now <= seconds
