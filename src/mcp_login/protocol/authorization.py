@@ -102,8 +102,7 @@ class AuthorizationRequest:
         ours = self._parameters()
         base, _, query = self.authorization_endpoint.partition("#")[0].partition("?")
         taken = {_meaning(name) for name in (*ours, *_RESERVED, *_UNTOLD)}
-        # Some servers read ";" as "&".
-        retained = [part.replace(";", "%3B") for part in query.split("&") if part and _may_stay(part, taken)]
+        retained = [part for part in query.split("&") if part and _may_stay(part, taken)]
         # quote, not quote_plus: %20 is read as a space by every server, "+" by most.
         return f"{base}?{'&'.join([*retained, urlencode(ours, quote_via=quote)])}"
 
@@ -197,11 +196,13 @@ class AuthorizationResponse:
 
 def _may_stay(part: str, taken: Collection[str]) -> bool:
     """Whether `part` of an endpoint's query says nothing that is ours to say, and doesn't keep the person from being asked."""
-    name, _, value = part.partition("=")
-    meaning = _meaning(name)
-    # OpenID Connect Core section 3.1.2.1: `none` answers without showing anybody anything.
-    is_silent = meaning == "prompt" and "none" in unquote_plus(value).casefold()
-    return meaning not in taken and not is_silent
+    for piece in part.split(";"):  # some servers read it as "&"
+        name, _, value = piece.partition("=")
+        meaning = _meaning(name)
+        # OpenID Connect Core section 3.1.2.1: `none` answers without showing anybody anything.
+        if meaning in taken or (meaning == "prompt" and "none" in unquote_plus(value).casefold()):
+            return False
+    return True
 
 
 def _meaning(name: str) -> str:
@@ -235,10 +236,7 @@ def validate_authorization_response(request: AuthorizationRequest, query: str) -
     parameters = _parameters(query)
     if parameters is None or not _has_state(request, parameters):
         raise _invalid(request, "the state is missing or not the one of this login. Start the login again")
-    for name in ("code", "iss", "error"):
-        if len(parameters.get(name, ())) > 1:
-            # RFC 6749 section 3.1: each may appear once. Choosing one of two would let an attacker add the other.
-            raise _invalid(request, f"the authorization response repeats {name!r}. Start the login again")
+    _require_single(request, parameters)
     _validate_issuer(request, parameters)
     _raise_error(request, parameters)
     code = _first(parameters, "code")
@@ -306,6 +304,13 @@ def _has_state(request: AuthorizationRequest, parameters: Mapping[str, list[str]
     return len(states) == 1 and hmac.compare_digest(
         states[0].encode("utf-8", "surrogatepass"), request.state.encode("utf-8", "surrogatepass")
     )
+
+
+def _require_single(request: AuthorizationRequest, parameters: Mapping[str, list[str]]) -> None:
+    """RFC 6749 section 3.1: each may appear once. Choosing one of two would let an attacker add the other."""
+    for name in ("code", "iss", "error"):
+        if len(parameters.get(name, ())) > 1:
+            raise _invalid(request, f"the authorization response repeats {name!r}. Start the login again")
 
 
 def _validate_issuer(request: AuthorizationRequest, parameters: Mapping[str, list[str]]) -> None:
