@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from .credentials import Credentials, LogoutResult
 from .flight import Demand, Flight
 from .settings import LoginOptions, open_session
+from .tracebacks import discreet_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -55,6 +56,7 @@ def login_demand(session: Session, *, force: bool) -> Demand:
     return Demand("login" if force else "token", scopes=session.scopes, challenged=False, explicit=True)
 
 
+@discreet_async
 async def login(server_url: str, *, force: bool = False, **options: Unpack[LoginOptions]) -> Credentials:
     """Log in at an MCP server: with what is stored, else by a refresh, else by a person in the browser.
 
@@ -72,6 +74,7 @@ async def login(server_url: str, *, force: bool = False, **options: Unpack[Login
     return Credentials.of(record)
 
 
+@discreet_async
 async def access_token(server_url: str, *, min_valid_for: float = 30.0, **options: Unpack[LoginOptions]) -> str:
     """An access token for `server_url` that is good for another `min_valid_for` seconds: the stored one, or a refreshed one.
 
@@ -90,6 +93,7 @@ def token_demand(session: Session, min_valid_for: float) -> Demand:
     return Demand("token", scopes=session.scopes, min_valid_for=min_valid_for, may_ask=False, challenged=False)
 
 
+@discreet_async
 async def logout(server_url: str, *, forget_client: bool = False, **options: Unpack[LoginOptions]) -> LogoutResult:
     """Log out: delete the stored credentials, and revoke them at the server where it can be done (RFC 7009).
 
@@ -102,6 +106,7 @@ async def logout(server_url: str, *, forget_client: bool = False, **options: Unp
     return await _on_portal(lambda: _log_out(session, forget_client))
 
 
+@discreet_async
 async def accounts() -> tuple[IndexEntry, ...]:
     """The logins that are stored on this machine, without any secret. Raises `StorageError` if the list can't be read."""
     return await _on_portal(_accounts)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import AuthError, LoginRequired
 from .flight import Demand, Flight, Renewed, unnamed_scopes
+from .protocol.uri import is_within
+from .session import boundary
 
 if TYPE_CHECKING:
     from .protocol.challenge import Challenge
@@ -36,12 +38,12 @@ class Attempt:
 
     __slots__ = ("_authorizations", "_fallback", "_how", "_inside", "_request", "_session", "_token", "patience")
 
-    def __init__(self, session: Session, request: Any, sent: str | None = None) -> None:
+    def __init__(self, session: Session, request: Any, *, is_sent: bool = False) -> None:
         self._session = session
         self._request = request
-        #: The token that was sent last: one on the warmest path, where nobody attended.
-        self._token = None if sent is None else sent.removeprefix("Bearer ")
-        self._inside = sent is not None
+        #: The token that was sent last: one on the warmest path (`is_sent`), where nobody attended.
+        self._token = request.headers.get("Authorization", "").removeprefix("Bearer ") if is_sent else None
+        self._inside = is_sent
         self._authorizations = 0
         #: How the tokens of this request were come by.
         self._how: set[str] = set()
@@ -103,6 +105,11 @@ class Attempt:
 
     def _authorize(self, record: Record) -> None:
         """RFC 6750 section 2.1."""
+        if not is_within(str(self._request.url), boundary(record)):
+            # The login that was waited for is for less than the one before it.
+            self._inside = False
+            self._withhold()
+            return
         self._token = record.access_token
         self._request.headers["Authorization"] = "Bearer " + record.access_token
 

@@ -11,6 +11,7 @@ from .attempt import REFUSALS, Attempt
 from .errors import AuthError
 from .session import SERVER_RESOURCE, ServerResource
 from .settings import open_session
+from .tracebacks import discreet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
@@ -98,6 +99,7 @@ class OAuth(_Auth):
     requires_request_body = False
     requires_response_body = False
 
+    @discreet
     def __init__(
         self,
         server_url: str,
@@ -157,10 +159,7 @@ class OAuth(_Auth):
         """Authenticate one request of a synchronous client."""
         session = self._session
         attempt = None
-        header = session.header_for(str(request.url))
-        if header is not None:
-            request.headers["Authorization"] = header
-        else:
+        if not session.authorize(request):
             attempt = Attempt(session, request)
             flight = attempt.begin()
             if flight is not None:
@@ -169,7 +168,7 @@ class OAuth(_Auth):
             response = yield request
             if response.status_code not in REFUSALS and not session.on_watch and not response.history:
                 return
-            attempt = attempt or Attempt(session, request, header)
+            attempt = attempt or Attempt(session, request, is_sent=True)
             flight = attempt.judge(response)
             if flight is None:
                 return
@@ -183,10 +182,7 @@ class OAuth(_Auth):
         """Authenticate one request of an asynchronous client, on asyncio or trio."""
         session = self._session
         attempt = None
-        header = session.header_for(str(request.url))
-        if header is not None:
-            request.headers["Authorization"] = header
-        else:
+        if not session.authorize(request):
             attempt = Attempt(session, request)
             flight = attempt.begin()
             if flight is not None:
@@ -195,7 +191,7 @@ class OAuth(_Auth):
             response = yield request
             if response.status_code not in REFUSALS and not session.on_watch and not response.history:
                 return
-            attempt = attempt or Attempt(session, request, header)
+            attempt = attempt or Attempt(session, request, is_sent=True)
             flight = attempt.judge(response)
             if flight is None:
                 return

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .protocol.uri import repr_without_queries
+
 if TYPE_CHECKING:
     from .storage.record import Record
 
@@ -13,7 +15,7 @@ __all__ = ["Credentials", "LogoutResult"]
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A login as it stands now. The token is not shown by `repr`; it expires, so ask `access_token` for it again."""
+    """A login as it stands now. `repr` shows neither the token nor the query of a URL. A token expires: ask `access_token`."""
 
     server_url: str
     #: The resource indicator that the token was asked for (RFC 8707).
@@ -27,6 +29,10 @@ class Credentials:
     #: Whether the login can be renewed without a person.
     refreshable: bool
     access_token: str = field(repr=False)
+    #: Those of `scopes` that nobody asked for; none where the server was left to choose.
+    unrequested_scopes: tuple[str, ...] = ()
+
+    __repr__ = repr_without_queries
 
     @property
     def authorization(self) -> str:
@@ -46,6 +52,7 @@ class Credentials:
             expires_at=record.expires_at,
             refreshable=record.refresh_token is not None,
             access_token=record.access_token,
+            unrequested_scopes=record.unrequested_scopes,
         )
 
 
@@ -60,3 +67,5 @@ class LogoutResult:
     revoked: bool | None
     #: Why the revocation failed.
     error: Exception | None = None
+
+    __repr__ = repr_without_queries

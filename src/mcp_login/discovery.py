@@ -264,7 +264,7 @@ async def _resource_metadata(
         floor = AddressSpace.LOOPBACK if _same_origin(url, server_url) else await http.space_of(server_url)
         response = await _document(http, url, floor, unknown)
         if response is not None:
-            return parse_protected_resource_metadata(response, server_url=server_url)
+            return parse_protected_resource_metadata(response, server_url=server_url, asked_url=url)
     unknown.raise_if_any()
     return None
 

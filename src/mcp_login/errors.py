@@ -67,6 +67,11 @@ def printable(text: str, limit: int = 300) -> str:
     return cleaned if len(text) <= limit else cleaned[: limit - 1] + "…"
 
 
+def _without_query(url: str) -> str:
+    """`url` fit to be shown: the query of a server's or an endpoint's URL may hold a key."""
+    return printable(url.partition("?")[0])
+
+
 class AuthError(Exception):
     """The base of every error this library raises on purpose. Can be pickled: worker processes pass errors on."""
 
@@ -103,7 +108,7 @@ class TransportError(AuthError):
         may_have_acted: bool = True,
     ) -> None:
         super().__init__(message)
-        self.url = url
+        self.url = None if url is None else _without_query(url)
         self.retry_after = retry_after
         self.may_have_acted = may_have_acted
 
@@ -113,8 +118,7 @@ class InvalidResponse(AuthError):
 
     def __init__(self, reason: str, *, url: str, message: str | None = None) -> None:
         self.reason: str = printable(reason)
-        # Without its query, which may hold a key.
-        self.url: str = printable(url.partition("?")[0])
+        self.url: str = _without_query(url)
         super().__init__(message or f"{self.url}: {self.reason}")
 
 
@@ -159,7 +163,7 @@ class ErrorResponse(AuthError):
         self.error_description: str | None = None if error_description is None else printable(error_description)
         self.error_uri: str | None = None if error_uri is None else printable(error_uri)
         self.status_code = status_code
-        self.url: str | None = None if url is None else printable(url)
+        self.url: str | None = None if url is None else _without_query(url)
         self.hint = hint
         message = f"{self.action}: {self.error}"
         if self.error_description:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from .errors import StorageError, StorageLocked, StorageUnavailable, TransportError
+from .errors import StorageError, StorageLocked, StorageUnavailable, TransportError, printable
 from .portal import protect
 from .saving import Unsaved, is_superseded, save_later, settled, waiting_for, waiting_lock
 from .storage.index import enter, is_listed
@@ -218,6 +218,7 @@ class Keeping:
         Nothing is compared: whoever logs in means it.
         """
         session = self._session
+        self._report_scopes(record)
         session.adopt(record)
         unsaved = self._unsaved(record)
         try:
@@ -236,6 +237,7 @@ class Keeping:
         If it can't be saved, it is still good in this process, and saved when that works.
         """
         session = self._session
+        self._report_scopes(record)
         session.adopt(record)
         unsaved = self._unsaved(record)
         try:
@@ -250,6 +252,19 @@ class Keeping:
             # By somebody who doesn't know our lock, such as a program with an MCP_LOGIN_HOME of its own.
             return session.adopt(Record.parse(session.stored)) or record
         return record
+
+    def _report_scopes(self, record: Record) -> None:
+        """Say once what a token is good for that nobody asked for: whoever gets hold of it can use that, too."""
+        before = self._session.peek()
+        known = () if before is None else before.unrequested_scopes
+        unheard = [scope for scope in record.unrequested_scopes if scope not in known]
+        if unheard:
+            _log.warning(
+                "%s granted more for %s than was asked for: %s. If you don't expect that, log out and ask its operator.",
+                printable(record.issuer),
+                self._session.shown_url,
+                printable(" ".join(unheard)),
+            )
 
     def _unsaved(self, record: Record) -> Unsaved:
         session = self._session

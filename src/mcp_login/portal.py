@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import AuthError, TransportError
+from .tracebacks import forget_locals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -284,4 +285,8 @@ def _result(future: concurrent.futures.Future[T]) -> T:
         error = original.twin()
     except concurrent.futures.CancelledError:
         error = TransportError("The work was interrupted; what was stored is still there. Try again.")
+    except Exception as foreign:
+        # Raised by what a caller gave us, or a defect of ours: where it happened is to be seen, but for the same reason no more.
+        forget_locals(foreign)
+        raise
     raise error

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from . import api
 from .credentials import Credentials, LogoutResult
+from .tracebacks import discreet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -21,6 +22,7 @@ __all__ = ["access_token", "accounts", "login", "logout"]
 T = TypeVar("T")
 
 
+@discreet
 def login(server_url: str, *, force: bool = False, **options: Unpack[LoginOptions]) -> Credentials:
     """`mcp_login.login`, waited for in this thread. An interrupt (Ctrl-C) ends the login."""
     session = api.login_session(server_url, options)
@@ -30,6 +32,7 @@ def login(server_url: str, *, force: bool = False, **options: Unpack[LoginOption
     return Credentials.of(record)
 
 
+@discreet
 def access_token(server_url: str, *, min_valid_for: float = 30.0, **options: Unpack[LoginOptions]) -> str:
     """`mcp_login.access_token`, waited for in this thread."""
     session = api.token_session(server_url, options)
@@ -39,11 +42,13 @@ def access_token(server_url: str, *, min_valid_for: float = 30.0, **options: Unp
     return record.access_token
 
 
+@discreet
 def logout(server_url: str, *, forget_client: bool = False, **options: Unpack[LoginOptions]) -> LogoutResult:
     """`mcp_login.logout`, waited for in this thread."""
     return _run(lambda: api.logout(server_url, forget_client=forget_client, **options))
 
 
+@discreet
 def accounts() -> tuple[IndexEntry, ...]:
     """`mcp_login.accounts`, waited for in this thread."""
     return _run(api.accounts)

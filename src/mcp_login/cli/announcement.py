@@ -53,7 +53,9 @@ def announcement(url: AuthorizationUrl, known: Callable[[], Collection[tuple[str
     if readable and same_site(_host(resource), _host(issuer)) and same_site(_host(resource), _host(page)):
         return None
     # Another server may name an issuer that is known from a server that is trusted.
-    if (_host(resource), url.issuer) in known():
+    is_known = (_host(resource), url.issuer) in known()
+    # What was approved there says nothing of a page of somebody else, to which that issuer now leads.
+    if is_known and readable and same_site(_host(issuer), _host(page)):
         return None
     rows = [
         ("resource", [printable((url.resource or url.server_url).partition("?")[0])]),
@@ -65,7 +67,7 @@ def announcement(url: AuthorizationUrl, known: Callable[[], Collection[tuple[str
     return "\n".join(
         [
             styled(
-                f"{host_shown(resource)} sends you to another site to log in, for the first time:",
+                f"{host_shown(resource)} sends you to another site to log in{'' if is_known else ', for the first time'}:",
                 sys.stderr,
                 bold=True,
             ),

@@ -18,6 +18,7 @@ from mcp_login.browser.opener import browser_available, open_browser
 from mcp_login.browser.terminal import terminal_present
 from mcp_login.errors import LoginRequired, RegistrationRequired, printable
 from mcp_login.flight import Renewed
+from mcp_login.tracebacks import discreet
 
 from .announcement import announcement, known_issuers
 from .exit_codes import ExitCode
@@ -27,7 +28,7 @@ from .output import login_document, show_json, without_query
 from .screen import duration, fields, say, warn
 from .steps import Sheet
 from .stored import storage_named
-from .wording import message_of
+from .wording import message_of, scopes_of
 
 if TYPE_CHECKING:
     from mcp_login import AuthorizationUrl
@@ -142,6 +143,7 @@ def _nobody_here(url: AuthorizationUrl) -> LoginRequired:
     )
 
 
+@discreet
 def log_in(arguments: LoginArguments) -> int:
     """Log in, and say what came of it."""
     secret = _secret(arguments)
@@ -261,7 +263,8 @@ def _report(session: Session, renewed: Renewed) -> None:
     say(f"{again or 'Logged'} in at {printable(without_query(record.server_url), 2000)}", fg="green")
     rows = [] if record.account is None else [("account", printable(record.account))]
     rows.append(("issuer", printable(record.issuer)))
-    rows.append(("scopes", printable(" ".join(record.granted_scopes)) or "none in particular"))
+    scopes = scopes_of(record.granted_scopes, record.unrequested_scopes)
+    rows.append(("scopes", printable(scopes) or "none in particular"))
     if record.expires_at is not None:
         rows.append(("token", f"good for {duration(record.expires_at - time.time())}"))
     rows.append(("renewal", "without asking you" if record.refresh_token else "none: you log in again when it expires"))

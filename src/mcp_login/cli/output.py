@@ -179,6 +179,7 @@ def login_member(record: Record, storage: str, now: float) -> dict[str, Any]:
         "client_id": record.client.client_id,
         "registration": record.client.mechanism,
         "scopes": list(record.granted_scopes),
+        "unrequested_scopes": list(record.unrequested_scopes),
         "state": state_of(record, now),
         "obtained_at": rfc3339(record.obtained_at),
         "expires_at": rfc3339(record.expires_at),

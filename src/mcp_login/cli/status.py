@@ -15,7 +15,7 @@ from .failure import failure_of
 from .output import document_of, login_member, rfc3339, show_json, state_of, without_query
 from .screen import block, duration, listing, output_width, say, show, warn
 from .stored import elsewhere, login_absent, login_command, no_logins, storage_named
-from .wording import message_of
+from .wording import message_of, scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,6 +80,7 @@ class StoredLogin:
             "client_id": None,
             "registration": None,
             "scopes": list(self.entry.scopes),
+            "unrequested_scopes": [],
             "state": self.state(now),
             "obtained_at": rfc3339(self.entry.updated_at),
             "expires_at": None,
@@ -102,7 +103,7 @@ class StoredLogin:
             member["issuer"],
             "-" if registration is None else _REGISTRATIONS[registration],
             member["client_id"] or "-",
-            " ".join(member["scopes"]) or "-",
+            scopes_of(member["scopes"], member["unrequested_scopes"]) or "-",
         )
 
 

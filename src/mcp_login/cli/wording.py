@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from mcp_login.errors import AuthError, ErrorResponse
 
-__all__ = ["advice_of", "in_options", "message_of", "offers_another_storage"]
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["advice_of", "in_options", "message_of", "offers_another_storage", "scopes_of"]
 
 #: Memory is no choice of a command, which ends at once: the hint names what is.
 _OFFER = r"et MCP_LOGIN_STORAGE=(?:memory \([\w ]+\) or )?file \(not encrypted\)"
@@ -56,3 +60,9 @@ def advice_of(error: ErrorResponse) -> str:
 def offers_another_storage(error: AuthError) -> bool:
     """Whether the library's message names storages to use instead."""
     return _OTHER_STORAGE.search(str(error)) is not None
+
+
+def scopes_of(granted: Collection[str], unrequested: Collection[str]) -> str:
+    """The scopes of a login, and which of them nobody asked for; empty where it has none in particular."""
+    told = " ".join(granted)
+    return f"{told} (not asked for: {' '.join(unrequested)})" if unrequested else told

@@ -19,6 +19,7 @@ from mcp_login.errors import PolicyError, TransportError
 from mcp_login.protocol.message import HttpRequest, HttpResponse
 
 from .body import ACCEPTED_ENCODING, BoundedBody
+from .discretion import discretion
 from .failure import Route, Sending, host_of, transport_error, wire_errors
 from .policy import AddressSpace, NetworkPolicy, address_space, space_of_host
 from .proxy import proxy_for
@@ -55,7 +56,8 @@ class HttpClient:
     """Sends requests to servers that nobody vouches for.
 
     `policy` says which URLs and addresses may be reached. `factory` makes a client of the caller's (httpx or httpx2),
-    used instead of our own transport; its redirects and `auth` are not used, and addresses are judged by URL only.
+    used instead of our own transport; its redirects, `auth` and cookies are not used, nor is its Authorization header, and
+    addresses are judged by URL only.
     `deadline` is the time limit in seconds of a whole exchange (None: `DEADLINE`), `max_bytes` bounds the body on the wire
     and decompressed (None: `MAX_BYTES`).
 
@@ -94,6 +96,10 @@ class HttpClient:
         Raises `TransportError` (DNS, refused, TLS, reset, time-out; `may_have_acted` says whether the request may have been
         sent), `PolicyError` (before anything was sent) and `InvalidResponse` (too large, or not in the encoding it declares).
         """
+        with discretion():
+            return await self._send(request, floor, follow_redirects=follow_redirects)
+
+    async def _send(self, request: HttpRequest, floor: AddressSpace, *, follow_redirects: bool) -> HttpResponse:
         ambient = sys.exception()
         url = self._checked(request.url, floor)
         floor = self._floor_of(url, floor)
@@ -229,6 +235,10 @@ class HttpClient:
         built = self._client.build_request(
             request.method, str(target), headers=headers, content=request.body, extensions=extensions
         )
+        for name in _SECRET_HEADERS:
+            # The client's own are for somebody else: whoever the metadata names must not get them.
+            if name not in {ours.lower() for ours in request.headers}:
+                built.headers.pop(name, None)
         # auth=None: the client may be one whose `auth` is this very library.
         return await self._client.send(built, stream=True, auth=None, follow_redirects=False)
 

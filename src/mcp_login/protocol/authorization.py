@@ -21,7 +21,7 @@ from .scope import format_scope
 from .uri import require_secure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from .authorization_server import AuthorizationServerMetadata
     from .client import ClientInformation
@@ -50,6 +50,9 @@ _RESERVED = {
     "scope": "scopes=",
     "state": None,
 }
+#: What an endpoint's own query can't say, either: it would ask for more than the person is told of (RFC 9396, OpenID Connect Core
+#: section 5.5), or bind the code to a key that isn't ours (RFC 9449 section 10).
+_UNTOLD = ("authorization_details", "claims", "dpop_jkt")
 # An honest response has four parameters and a few of the server's own.
 _MAX_PARAMETERS = 64
 # Of a bare code: by RFC 6749 section 10.10 it can't be guessed, and people answer "y" or "hello" to anything that asks.
@@ -92,11 +95,14 @@ class AuthorizationRequest:
 
     @property
     def url(self) -> str:
-        """The URL for the browser. The endpoint's own query stays (RFC 6749 section 3.1), but for what is ours to say."""
+        """The URL for the browser. The endpoint's own query stays (RFC 6749 section 3.1), but for what is ours to say.
+
+        The endpoint may be another server's than the one whose metadata names it, so nobody knows who will read its query.
+        """
         ours = self._parameters()
         base, _, query = self.authorization_endpoint.partition("#")[0].partition("?")
-        taken = ours.keys() | _RESERVED.keys()
-        retained = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in taken]
+        taken = {_meaning(name) for name in (*ours, *_RESERVED, *_UNTOLD)}
+        retained = [part for part in query.split("&") if part and _may_stay(part, taken)]
         # quote, not quote_plus: %20 is read as a space by every server, "+" by most.
         return f"{base}?{'&'.join([*retained, urlencode(ours, quote_via=quote)])}"
 
@@ -191,6 +197,27 @@ class AuthorizationResponse:
             raise TypeError("An AuthorizationResponse is made by validate_authorization_response only")
 
 
+def _may_stay(part: str, taken: Collection[str]) -> bool:
+    """Whether `part` of an endpoint's query says nothing that is ours to say, and doesn't keep the person from being asked."""
+    for piece in part.split(";"):  # some servers read it as "&"
+        name, _, value = piece.partition("=")
+        meaning = _meaning(name)
+        # OpenID Connect Core section 3.1.2.1: `none` answers without showing anybody anything.
+        if meaning in taken or (meaning == "prompt" and "none" in unquote_plus(value).casefold()):
+            return False
+    return True
+
+
+def _meaning(name: str) -> str:
+    """The name that some server may read in `name`: its letters and digits, up to a bracket or NUL.
+
+    PHP makes "_" of "." and " " and an array of "state[]", ASP.NET ignores case, and so on.
+    """
+    for _ in range(3):
+        name = unquote_plus(name)
+    return re.sub("[^a-z0-9]", "", re.split(r"[\[\x00]", name, maxsplit=1)[0].casefold())
+
+
 def matches_state(request: AuthorizationRequest, query: str) -> bool:
     """Whether the query string of a redirect carries the state of `request`, just once. Constant time; never raises."""
     parameters = _parameters(query)
@@ -212,10 +239,7 @@ def validate_authorization_response(request: AuthorizationRequest, query: str) -
     parameters = _parameters(query)
     if parameters is None or not _has_state(request, parameters):
         raise _invalid(request, "the state is missing or not the one of this login. Start the login again")
-    for name in ("code", "iss", "error"):
-        if len(parameters.get(name, ())) > 1:
-            # RFC 6749 section 3.1: each may appear once. Choosing one of two would let an attacker add the other.
-            raise _invalid(request, f"the authorization response repeats {name!r}. Start the login again")
+    _require_single(request, parameters)
     _validate_issuer(request, parameters)
     _raise_error(request, parameters)
     code = _first(parameters, "code")
@@ -283,6 +307,13 @@ def _has_state(request: AuthorizationRequest, parameters: Mapping[str, list[str]
     return len(states) == 1 and hmac.compare_digest(
         states[0].encode("utf-8", "surrogatepass"), request.state.encode("utf-8", "surrogatepass")
     )
+
+
+def _require_single(request: AuthorizationRequest, parameters: Mapping[str, list[str]]) -> None:
+    """RFC 6749 section 3.1: each may appear once. Choosing one of two would let an attacker add the other."""
+    for name in ("code", "iss", "error"):
+        if len(parameters.get(name, ())) > 1:
+            raise _invalid(request, f"the authorization response repeats {name!r}. Start the login again")
 
 
 def _validate_issuer(request: AuthorizationRequest, parameters: Mapping[str, list[str]]) -> None:

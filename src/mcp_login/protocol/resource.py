@@ -62,15 +62,19 @@ def protected_resource_metadata_urls(server_url: str, challenge_url: str | None 
     return tuple(dict.fromkeys((root + path + query, root + path.removesuffix("/") + query, root)))
 
 
-def parse_protected_resource_metadata(response: HttpResponse, *, server_url: str) -> ProtectedResourceMetadata:
-    """The metadata in `response`, which was fetched for the server at `server_url`.
+def parse_protected_resource_metadata(
+    response: HttpResponse, *, server_url: str, asked_url: str | None = None
+) -> ProtectedResourceMetadata:
+    """The metadata in `response`, which was fetched for the server at `server_url` from `asked_url` (None: the response's URL).
 
     Its `resource` must be `server_url` or a path-segment ancestor of it on the same origin, and without a query or
     with the same one. RFC 9728 section 3.3 asks for identity; ancestors are our own choice, because servers publish
-    one document for several endpoints, and the token goes no further than to that resource. Raises `InvalidResponse`.
+    one document for several endpoints, and the token goes no further than to that resource. They are believed only at
+    a well-known URI of the server's origin: whoever has but a path of a host could otherwise get tokens for all of it
+    (section 7.3), by a challenge that names a document of their own. Raises `InvalidResponse`.
     """
     metadata = parse_document(ProtectedResourceMetadata, response, what="protected resource metadata")
-    if not _covers(metadata.resource, server_url):
+    if not _covers(metadata.resource, server_url, response.url if asked_url is None else asked_url):
         reason = (
             f"the metadata is about the resource {printable(metadata.resource, 100)!r}, "
             f"not about {printable(server_url.partition('?')[0], 100)!r}. Log in with the address that the server itself uses"
@@ -79,11 +83,12 @@ def parse_protected_resource_metadata(response: HttpResponse, *, server_url: str
     return metadata
 
 
-def _covers(resource: str, server_url: str) -> bool:
+def _covers(resource: str, server_url: str, asked_url: str) -> bool:
     _, _, query = resource.partition("?")
     if "#" in resource or (query and query != server_url.partition("?")[2]):
         return False
-    return is_within(server_url, resource)
+    is_itself = is_within(resource, server_url)
+    return is_within(server_url, resource) and (is_itself or is_within(asked_url, origin(server_url) + _WELL_KNOWN))
 
 
 def _is_url(text: str) -> bool:

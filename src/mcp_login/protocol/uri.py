@@ -7,12 +7,21 @@ otherwise: `urllib.parse.urlsplit` removes line ends and tabs in silence, and fo
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import fields
+from typing import Any, NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
 
 from mcp_login.errors import PolicyError, printable
 
-__all__ = ["MAX_LENGTH", "canonical_resource", "is_loopback_url", "is_within", "origin", "require_secure"]
+__all__ = [
+    "MAX_LENGTH",
+    "canonical_resource",
+    "is_loopback_url",
+    "is_within",
+    "origin",
+    "repr_without_queries",
+    "require_secure",
+]
 
 #: The longest URL, in characters, that is sent for, stored, or given to a browser. RFC 9110 section 4.1 asks everybody to
 #: support 8,000; many a server, and a command line of Windows (8,191), takes little more.
@@ -99,6 +108,18 @@ def is_within(url: str, resource: str) -> bool:
     if not wanted or target.path == wanted or target.path.startswith(wanted + "/"):
         return True
     return _same_segments(target.path, wanted)
+
+
+def repr_without_queries(value: Any) -> str:
+    """The repr of a dataclass, but of URLs without their queries: those may hold a key."""
+    shown = (f"{field.name}={_cut(getattr(value, field.name))!r}" for field in fields(value) if field.repr)
+    return f"{type(value).__qualname__}({', '.join(shown)})"
+
+
+def _cut(value: Any) -> Any:
+    if not isinstance(value, str) or "://" not in value or "?" not in value:
+        return value
+    return f"{value.partition('?')[0]}?…"
 
 
 def require_secure(url: str, *, what: str, allow_loopback: bool, allow_http: bool = False) -> None:

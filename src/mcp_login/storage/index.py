@@ -185,12 +185,12 @@ def enter(storage: Storage, record: Record, shown_url: str) -> None:
     if storage.name == "memory":
         return
     entry = IndexEntry(
-        # Without its query, which may hold a key.
+        # Without queries, which may hold a key. A server without a document is its own resource, query and all.
         server_url=shown_url,
         account=record.account,
         storage=storage.name,
         issuer=record.issuer,
-        resource=record.resource,
+        resource=record.resource.partition("?")[0],
         scopes=record.granted_scopes,
         updated_at=record.obtained_at,
         digest=digest_of(record.key),

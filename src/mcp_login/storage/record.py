@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from mcp_login.errors import StorageError
 from mcp_login.protocol.client import ClientInformation, RegistrationMechanism, TokenEndpointAuthMethod
+from mcp_login.protocol.uri import repr_without_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,7 +57,7 @@ def binding_key(server_url: str, client_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One login: a person's (or program's) access to one resource. Secrets are not shown by `repr`."""
+    """One login: a person's (or program's) access to one resource. Neither secrets nor queries of URLs are shown by `repr`."""
 
     server_url: str
     issuer: str
@@ -87,10 +88,19 @@ class Record:
     #: saves the record again.
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    __repr__ = repr_without_queries
+
     @property
     def key(self) -> str:
         """Where the record is stored."""
         return record_key(self.server_url, self.account)
+
+    @property
+    def unrequested_scopes(self) -> tuple[str, ...]:
+        """What was granted although it wasn't asked for. Where nothing was, the server chooses (RFC 6749 section 3.3)."""
+        if not self.requested_scopes:
+            return ()
+        return tuple(scope for scope in self.granted_scopes if scope not in self.requested_scopes)
 
     def expires_within(self, seconds: float, now: float) -> bool:
         """Whether the access token is known to expire within `seconds` from `now` (seconds since the epoch)."""

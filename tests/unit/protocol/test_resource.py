@@ -280,3 +280,34 @@ def test_any_resource_is_judged(resource: str) -> None:
         return
     assert metadata.resource == resource
     assert ".." not in resource
+
+
+@pytest.mark.parametrize(
+    ("asked", "believed"),
+    [
+        (WELL_KNOWN, True),
+        (f"{WELL_KNOWN}/public/mcp", True),
+        ("HTTPS://mcp.example.com:443/.well-known/oauth-protected-resource", True),
+        ("https://mcp.example.com/public/mcp/metadata", False),
+        ("https://mcp.example.com/public/mcp/.well-known/oauth-protected-resource", False),
+        ("https://mcp.example.com/.well-known/oauth-protected-resource-of-mine", False),
+        ("https://mcp.example.com/.well-known/oauth-protected-resource/../../public/mcp/metadata", False),
+        ("https://elsewhere.example/.well-known/oauth-protected-resource", False),
+    ],
+)
+def test_an_ancestor_is_believed_only_at_a_well_known_uri_of_the_servers_origin(asked: str, believed: bool) -> None:
+    """Ours; RFC 9728 section 7.3: who has but a path of a host must not get tokens for all of it."""
+
+    def parsed(resource: str) -> ProtectedResourceMetadata:
+        body = json.dumps({"resource": resource, "authorization_servers": ["https://as.example.com"]}).encode()
+        return parse_protected_resource_metadata(
+            HttpResponse(200, asked, body=body), server_url=SERVER, asked_url=asked
+        )
+
+    assert parsed(SERVER).resource == SERVER
+    assert parsed(f"{SERVER}/").resource == f"{SERVER}/"
+    if believed:
+        assert parsed("https://mcp.example.com").resource == "https://mcp.example.com"
+    else:
+        with pytest.raises(InvalidResponse, match="Log in with the address"):
+            parsed("https://mcp.example.com")
