@@ -21,8 +21,8 @@ class BoundedBody:
     def __init__(self, *, encoding: str | None, limit: int, url: str) -> None:
         self._limit = limit
         self._url = url
-        self._parts: list[bytes] = []
-        self._size = 0
+        # Not a list of parts: a peer may send a megabyte byte by byte, and each part costs more than it holds.
+        self._body = bytearray()
         self._received = 0
         codings = [
             word for part in (encoding or "").split(",") if (word := part.strip().lower()) not in ("", "identity")
@@ -42,20 +42,21 @@ class BoundedBody:
         self._received += len(data)
         self._refuse_over_limit(self._received)
         if self._inflate is not None:
+            if self._inflate.eof:
+                return  # zlib would collect what follows, and copy all of it each time
             try:
                 # One byte more than there is room for tells "full" from "too much", and bounds the memory.
-                data = self._inflate.decompress(data, self._limit - self._size + 1)
+                data = self._inflate.decompress(data, self._limit - len(self._body) + 1)
             except zlib.error:
                 raise InvalidResponse("the answer says it is compressed, but is not", url=self._url) from None
-        self._size += len(data)
-        self._refuse_over_limit(self._size)
-        self._parts.append(data)
+        self._refuse_over_limit(len(self._body) + len(data))
+        self._body += data
 
     def whole(self) -> bytes:
         """The body, now that the last byte has come."""
         if self._inflate is not None and self._received and not self._inflate.eof:
             raise InvalidResponse("the compressed answer ends too early", url=self._url)
-        return b"".join(self._parts)
+        return bytes(self._body)
 
     def _refuse_over_limit(self, size: int) -> None:
         if size > self._limit:
