@@ -53,6 +53,8 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
     #: Whether this is the page that a redirected browser came for.
     is_last: bool = False
+    #: Whether the body is only measured and not sent (RFC 9110 section 9.3.2).
+    is_head: bool = False
 
 
 def refusal(status: HTTPStatus, *more: tuple[str, str]) -> Answer:
@@ -120,13 +122,13 @@ def target(request: h11.Request) -> tuple[str, str, str]:
 
 
 def encode(connection: h11.Connection, answer: Answer) -> bytes:
-    """`answer` as it goes on the wire, without its body where `connection` has read a HEAD request."""
+    """`answer` as it goes on the wire."""
     length = () if answer.status is HTTPStatus.NO_CONTENT else (("Content-Length", str(len(answer.body))),)
     head = h11.Response(
         status_code=answer.status, reason=answer.status.phrase, headers=[*HEADERS, *answer.headers, *length]
     )
     parts = [connection.send(head)]
-    if answer.body:
+    if answer.body and not answer.is_head:
         parts.append(connection.send(h11.Data(data=answer.body)))
     parts.append(connection.send(h11.EndOfMessage()))
     return b"".join(part for part in parts if part)

@@ -12,6 +12,7 @@ import hmac
 import re
 import secrets
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -252,7 +253,9 @@ class LoopbackListener:
             return refusal(HTTPStatus.REQUEST_TIMEOUT) if connection.trailing_data[0] else None
         except h11.RemoteProtocolError as error:
             return refusal(HTTPStatus(error.error_status_hint))
-        return None if request is None else await self._answer(request)
+        if request is None:
+            return None
+        return replace(await self._answer(request), is_head=request.method == b"HEAD")
 
     async def _answer(self, request: h11.Request) -> Answer:
         authority, path, query = target(request)

@@ -17,7 +17,6 @@ import re
 import sys
 import textwrap
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from mcp_login.errors import PolicyError, StorageError, printable
 from mcp_login.protocol.uri import origin
@@ -134,7 +133,7 @@ def _scopes(scopes: Collection[str]) -> list[str]:
     if not scopes:
         return ["none in particular"]
     told = printable(" ".join(scopes), 2000)
-    lines = textwrap.wrap(told, WIDTH - _MARGIN, break_on_hyphens=False)
+    lines = textwrap.wrap(told, WIDTH - _MARGIN, break_on_hyphens=False) or ["none that can be shown"]
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"and more: {len(scopes)} in all"]
     if "offline_access" in scopes:
@@ -155,7 +154,8 @@ def _authority(url: str) -> str:
     """Host and port of `url`, without anything before an "@"."""
     if _is_readable(url):
         return origin(url).partition("://")[2]
-    return urlsplit(url).netloc.rpartition("@")[2].lower()
+    # Cut by hand: `urlsplit` raises for some that can't be read, and those have to be shown, too.
+    return re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2].lower()
 
 
 def _is_readable(url: str) -> bool:

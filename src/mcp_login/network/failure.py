@@ -80,7 +80,11 @@ class Sending:
 
 def host_of(url: str) -> str:
     """Host and port of `url` as shown to people: no user name, path or query."""
-    return printable(urlsplit(url).netloc.rpartition("@")[2], 120)
+    try:
+        authority = urlsplit(url).netloc
+    except ValueError:  # a proxy's URL comes from the environment as it is
+        return "(an address that can't be read)"
+    return printable(authority.rpartition("@")[2], 120)
 
 
 def wire_errors() -> tuple[type[Exception], ...]:
@@ -113,7 +117,7 @@ def _chain(error: BaseException, ambient: BaseException | None) -> Iterator[Base
 def transport_error(
     error: BaseException, route: Route, *, ambient: BaseException | None = None, may_have_acted: bool = True
 ) -> TransportError:
-    """The `TransportError` that says what `error` means for `route`. Raise it `from None`."""
+    """The `TransportError` that says what `error` means for `route`. Raise it outside the `except`."""
     told = (_by_system(cause, route) or _by_library(cause, route) for cause in _chain(error, ambient))
     said = next((words for words in told if words is not None), None)
     unknown = f"The connection to {route.host} failed. Check the network and that the server is up, then try again."

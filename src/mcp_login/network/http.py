@@ -112,9 +112,12 @@ class HttpClient:
                 return await self._exchange(channel, request, url, follow_redirects and _may_be_repeated(request))
         except wire_errors() as error:
             if limit.expired():
-                raise self._too_slow(route, may_have_acted=sending.may_have_acted()) from None
-            acted = sending.may_have_acted(error)
-            raise transport_error(error, route, ambient=ambient, may_have_acted=acted) from None
+                failure = self._too_slow(route, may_have_acted=sending.may_have_acted())
+            else:
+                acted = sending.may_have_acted(error)
+                failure = transport_error(error, route, ambient=ambient, may_have_acted=acted)
+        # Out here: as a hidden context the library's own error would hold the whole request.
+        raise failure
 
     async def space_of(self, url: str) -> AddressSpace:
         """The least private space of the addresses at which the origin of `url` answered our requests.

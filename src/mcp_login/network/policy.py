@@ -15,6 +15,7 @@ from enum import IntEnum
 from urllib.parse import SplitResult, urlsplit
 
 from mcp_login.errors import PolicyError, printable
+from mcp_login.protocol.uri import MAX_URL
 
 __all__ = ["AddressSpace", "NetworkPolicy", "address_space", "space_of_host"]
 
@@ -112,9 +113,13 @@ def _last_bits(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
 
 def _split(url: str) -> SplitResult:
     """The parts of an absolute http(s) URL, or `PolicyError`."""
-    if re.search(r"[\x00-\x20\x7f\\]", url):
+    if len(url) > MAX_URL:
+        raise PolicyError(f"The URL {_quoted(url)} is longer than {MAX_URL:,} characters. Correct it.")
+    # Beyond ASCII, `urlsplit` puts combining marks in order, which takes quadratic time.
+    if re.search(r"[^\x21-\x5b\x5d-\x7e]", url):
         raise PolicyError(
-            f"The URL {_quoted(url)} holds spaces, control characters or backslashes. Percent-encode them."
+            f"The URL {_quoted(url)} holds spaces, control characters, backslashes or characters beyond ASCII. "
+            "Percent-encode them, and write an international host name in its xn-- form."
         )
     try:
         parts = urlsplit(url)

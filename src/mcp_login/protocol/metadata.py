@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from mcp_login.errors import InvalidResponse
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from .message import HttpResponse
 
 __all__ = [
-    "MAX_CONTAINERS",
     "MAX_DEPTH",
     "MAX_RETRY_AFTER",
+    "MAX_VALUES",
     "judge_metadata_response",
     "load_json_object",
     "retry_after",
@@ -28,8 +28,9 @@ __all__ = [
 #: How deep the arrays and objects of a document may be nested.
 MAX_DEPTH = 20
 
-#: How many arrays and objects a document may have. Read into memory, each takes forty times the two bytes that it comes in.
-MAX_CONTAINERS = 10_000
+#: How many values, names included, a document may have about: of a megabyte of "[]" Python makes thirty. Counted before it is
+#: decoded, by its commas and brackets, so that those in strings count, too. Honest documents have some hundred.
+MAX_VALUES = 20_000
 
 #: The longest wait, in seconds, that a server is believed to mean (one day).
 MAX_RETRY_AFTER = 86_400.0
@@ -45,7 +46,7 @@ def judge_metadata_response(response: HttpResponse) -> Literal["document", "abse
     """
     if response.status == 200:
         data = _load(response.body)
-        return "document" if data is _TOO_MUCH or isinstance(data, dict) else "absent"
+        return "document" if data is _EXCESSIVE or isinstance(data, dict) else "absent"
     if 400 <= response.status < 500 and response.status not in (408, 429):
         return "absent"
     return "unknown"
@@ -56,19 +57,19 @@ def load_json_object(response: HttpResponse, *, what: str) -> dict[str, Any]:
 
     `what` names the document in the message ("token response"). Of duplicate names the last one counts (RFC 8259
     section 4). Raises `InvalidResponse` for a body that isn't UTF-8 or isn't JSON (NaN and Infinity are not), that
-    isn't an object, or that is nested deeper than `MAX_DEPTH` or has more than `MAX_CONTAINERS`. The body is never quoted.
+    isn't an object, that is nested deeper than `MAX_DEPTH` or has more than `MAX_VALUES`. The body is never quoted.
     """
     data = _load(response.body)
     if data is _NOT_JSON:
         raise InvalidResponse(f"the {what} is not JSON. Is this the right address?", url=response.url)
-    if data is _TOO_MUCH or (isinstance(data, dict) and _too_deep(data)):
+    if data is not _EXCESSIVE and not isinstance(data, dict):
+        raise InvalidResponse(f"the {what} is not a JSON object. Is this the right address?", url=response.url)
+    if data is _EXCESSIVE or _too_deep(data):
         raise InvalidResponse(
-            f"the {what} is nested deeper than {MAX_DEPTH} levels, or of more than {MAX_CONTAINERS} arrays and objects. Its "
-            "server is broken or hostile.",
+            f"the {what} is nested deeper than {MAX_DEPTH} levels or has more than {MAX_VALUES:,} values. "
+            "Its server is broken or hostile.",
             url=response.url,
         )
-    if not isinstance(data, dict):
-        raise InvalidResponse(f"the {what} is not a JSON object. Is this the right address?", url=response.url)
     return data
 
 
@@ -90,19 +91,20 @@ def retry_after(response: HttpResponse, now: float | None = None) -> float | Non
 
 
 _NOT_JSON = object()
-_TOO_MUCH = object()
+#: What begins as an object and is too much to be looked at.
+_EXCESSIVE = object()
+_OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*+\{")
 
 
 def _load(body: bytes) -> Any:
-    """The value in `body`, `_NOT_JSON`, or `_TOO_MUCH` for an object that isn't worth its memory."""
-    if body.count(b"[") + body.count(b"{") > MAX_CONTAINERS:
-        # Not all that begins otherwise is hostile: some servers have a large page of theirs at every path.
-        return _TOO_MUCH if body.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").startswith(b"{") else _NOT_JSON
+    """The value in `body`, `_NOT_JSON` or `_EXCESSIVE`."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        return _EXCESSIVE if _OBJECT.match(body) else _NOT_JSON
     try:
         # RFC 8259 section 8.1: UTF-8, and a byte order mark may be ignored. `json.loads` would guess other encodings.
         return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except RecursionError:
-        return _TOO_MUCH
+        return _EXCESSIVE
     except ValueError:
         return _NOT_JSON
 
@@ -126,6 +128,7 @@ def _too_deep(data: Any) -> bool:
 
 
 _SECONDS = re.compile(r"[0-9]{1,300}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 # RFC 9110 section 5.6.7: IMF-fixdate, and the two obsolete forms that a recipient must accept. The English names are
@@ -147,7 +150,8 @@ def _http_date(value: str, now: float | None) -> float | None:
         if now is None:
             return None
         # RFC 9110 section 5.6.7: a date more than 50 years in the future is the past one with the same two digits.
-        latest = datetime.fromtimestamp(now, UTC).year + 50
+        # By hand, because Windows knows no time before 1970, and a server's Date may be one.
+        latest = (_EPOCH + timedelta(seconds=now)).year + 50
         year = latest - (latest - year) % 100
     clock = (int(match["hour"]), int(match["minute"]), min(int(match["second"]), 59))  # 60 is a leap second
     try:

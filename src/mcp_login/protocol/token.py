@@ -77,6 +77,8 @@ _VISIBLE = re.compile(r"[!-~]+")
 _TOKEN_LIVES_ON = "The token lives on until it expires; end the access in the server's own settings"  # noqa: S105
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
 _MAX_PARAMETERS = 64
+#: The most bytes of an answer that is a form: decoding one takes eighty times its size.
+_MAX_FORM = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +303,8 @@ def _decode(response: HttpResponse) -> dict[str, Any] | None:
 
 
 def _decode_form(body: bytes) -> dict[str, Any] | None:
+    if len(body) > _MAX_FORM:
+        return None
     try:
         data = dict(parse_qsl(body.decode("ascii").strip(), max_num_fields=_MAX_PARAMETERS))
     except ValueError:

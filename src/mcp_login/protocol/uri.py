@@ -15,6 +15,7 @@ from mcp_login.errors import PolicyError, printable
 
 __all__ = [
     "MAX_LENGTH",
+    "MAX_URL",
     "canonical_resource",
     "is_loopback_url",
     "is_within",
@@ -26,6 +27,10 @@ __all__ = [
 #: The longest URL, in characters, that is sent for, stored, or given to a browser. RFC 9110 section 4.1 asks everybody to
 #: support 8,000; many a server, and a command line of Windows (8,191), takes little more.
 MAX_LENGTH = 8000
+
+#: The longest that is looked at, whosever it is. HTTP clients take no longer ones, and a document of a stranger could be one
+#: long URL.
+MAX_URL = 65_536
 
 
 class _Parts(NamedTuple):
@@ -166,6 +171,11 @@ def _try_parse(url: str) -> _Parts | None:
 
 
 def _parse(url: str, what: str) -> _Parts:
+    if len(url) > MAX_URL:
+        raise PolicyError(
+            f"The {what} {_shown(url)!r} is longer than {MAX_URL:,} characters. Use the address that the server "
+            "itself uses."
+        )
     if _UNSAFE.search(url):
         raise PolicyError(
             f"The {what} {_shown(url)!r} has a space, a backslash, a control character or one beyond ASCII. "
@@ -183,7 +193,7 @@ def _parse(url: str, what: str) -> _Parts:
             f"The {what} {_shown(url)!r} has user information and an '@' before its host. Leave them out."
         )
     authority = _HOST_AND_PORT.fullmatch(match[2])
-    if authority is None:
+    if authority is None or not _is_host(authority[1]):
         raise PolicyError(f"The {what} {_shown(url)!r} has no host, or one that can't be read. Check its spelling.")
     scheme = match[1].lower()
     port = int(authority[2]) if authority[2] else _DEFAULT_PORTS[scheme]
@@ -197,6 +207,19 @@ def _parse(url: str, what: str) -> _Parts:
         query=match[4] or "",
         fragment=match[5] or "",
     )
+
+
+def _is_host(host: str) -> bool:
+    """Whether other parsers take `host`, too: what stands in brackets has to be an IPv6 address (RFC 3986 section 3.2.2)."""
+    if not host.startswith("["):
+        return True
+    import ipaddress  # few servers have such a URL, and the warm path loads this module
+
+    try:
+        ipaddress.IPv6Address(host[1:-1])
+    except ValueError:
+        return False
+    return True
 
 
 def _meant(url: str) -> str:

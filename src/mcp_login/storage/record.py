@@ -17,9 +17,9 @@ import json
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, get_args
 
-from mcp_login.errors import StorageError
+from mcp_login.errors import PolicyError, StorageError
 from mcp_login.protocol.client import ClientInformation, RegistrationMechanism, TokenEndpointAuthMethod
-from mcp_login.protocol.uri import repr_without_queries
+from mcp_login.protocol.uri import origin, repr_without_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -139,6 +139,14 @@ def _url(value: object) -> bool:
     return isinstance(value, str) and value != "" and value.isprintable() and " " not in value
 
 
+def _redirect_uri(value: object) -> bool:
+    # Its host and port are read, to listen there again.
+    try:
+        return isinstance(value, str) and origin(value) != ""
+    except PolicyError:
+        return False
+
+
 def _token(value: object) -> bool:
     # RFC 6749 appendix A.12 and A.17: VSCHAR. Anything else could not be sent in a header.
     return isinstance(value, str) and value != "" and value.isascii() and value.isprintable()
@@ -199,7 +207,7 @@ _CLIENT_FIELDS: dict[str, Callable[[object], bool]] = {
     "client_secret": _optional(_text),
     "client_secret_expires_at": _optional(_seconds),
     "token_endpoint_auth_method": _one_of(*get_args(TokenEndpointAuthMethod)),
-    "redirect_uri": _optional(_url),
+    "redirect_uri": _optional(_redirect_uri),
     "client_name": _optional(_text),
 }
 

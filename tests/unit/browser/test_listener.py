@@ -327,6 +327,18 @@ async def test_other_methods_are_answered_and_ignored(method: str, expected: int
         await asyncio.wait_for(waiting.received, 5)
 
 
+@pytest.mark.parametrize(("target", "host", "expected"), [("/other", None, 404), ("/callback", "evil.example", 421)])
+async def test_a_head_request_that_is_refused_gets_the_head_of_the_refusal(
+    target: str, host: str | None, expected: int
+) -> None:
+    """RFC 9110 section 9.3.2: as a GET would be answered, without the content."""
+    async with login() as waiting:
+        answer = await waiting.request(target, "HEAD", host=host)
+        assert status(answer) == expected
+        assert int(header(answer, "Content-Length") or 0) > 0
+        assert answer.endswith(b"\r\n\r\n")
+
+
 async def test_a_post_with_a_body_gets_its_answer_whole() -> None:
     """RFC 9112 section 9.6: closing with data unread may reset the connection before the answer was read."""
     async with login() as waiting:

@@ -154,6 +154,17 @@ def test_an_address_that_parsers_read_in_two_ways_is_of_another_site() -> None:
     assert announcement(url_of("https://mcp.example.com\\@evil.example/", issuer="https://mcp.example.com"), frozenset)
 
 
+@pytest.mark.parametrize(
+    "page", ["https://[::1/authorize", "https://a\u2100.example/authorize", "https://[x]/", "//", ""]
+)
+def test_an_address_that_no_parser_reads_is_told_and_not_an_error(page: str) -> None:
+    assert "login page" in told(url_of(page))
+
+
+def test_scopes_of_which_nothing_can_be_shown_are_told_as_such() -> None:
+    assert "none that can be shown" in told(url_of(scopes=("\u200b", "")))
+
+
 def test_a_server_without_a_resource_indicator_is_named_by_its_address_without_the_query() -> None:
     shown = told(url_of(resource=None, server_url=f"{SERVER}?key=s3cret"))
     assert f"  resource    {SERVER}\n" in shown
@@ -214,6 +225,11 @@ def test_the_issuers_of_stored_logins_are_known() -> None:
     assert known_issuers() == set()
     Index().put(IndexEntry(SERVER, None, "file", ISSUER, SERVER, (), 0.0))
     assert known_issuers() == {("mcp.example.com", ISSUER)}
+
+
+def test_an_entry_without_a_readable_address_keeps_nobody_from_logging_in() -> None:
+    Index().put(IndexEntry("https://a\u2100/", None, "file", ISSUER, SERVER, (), 0.0))
+    assert known_issuers() == {("a\u2100", ISSUER)}
 
 
 def test_a_list_of_logins_that_cannot_be_read_knows_nobody() -> None:

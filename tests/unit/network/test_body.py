@@ -75,6 +75,33 @@ def test_a_length_over_the_limit_is_refused_before_a_byte_is_read() -> None:
         body.announce("1001")
 
 
+def peak_of(parts: list[bytes], encoding: str | None) -> int:
+    """The most memory, in bytes, that reading `parts` takes."""
+    body = BoundedBody(encoding=encoding, limit=1 << 20, url=URL)
+    tracemalloc.start()
+    try:
+        for part in parts:
+            body.feed(part)
+        body.whole()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_body_that_comes_byte_by_byte_takes_no_more_memory_than_in_one_piece() -> None:
+    """A chunk of one or two bytes is an object of fifty."""
+    assert peak_of([b"xy"] * 100_000, None) < 600_000
+
+
+def test_what_follows_a_compressed_body_is_counted_and_not_collected() -> None:
+    """zlib would copy all of it with each piece: a megabyte in pieces of a byte is a minute's work."""
+    whole = gzip.compress(b"hello")
+    assert read([whole, b"x" * 500, b"y"], "gzip") == b"hello"
+    assert peak_of([whole, *[b"xy"] * 100_000], "gzip") < 200_000
+    with pytest.raises(InvalidResponse, match="larger than 1000 bytes"):
+        read([whole, *[b"x" * 100] * 10], "gzip")
+
+
 def test_decompression_stops_at_the_limit() -> None:
     bomb = gzip.compress(bytes(64 << 20), compresslevel=1)
     body = BoundedBody(encoding="gzip", limit=1 << 20, url=URL)

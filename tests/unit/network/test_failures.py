@@ -100,6 +100,19 @@ async def test_a_header_that_cannot_be_sent_is_not_shown(value: str, serve: Serv
     assert peer.heads == []
 
 
+async def test_nothing_of_the_http_library_hides_behind_a_failure() -> None:
+    """Its exceptions hold the whole request, and trackers of errors write a hidden context down, too."""
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("reset", request=request)
+
+    client = HttpClient(factory=lambda: httpx.AsyncClient(transport=httpx.MockTransport(fail)))
+    with pytest.raises(TransportError) as caught:
+        await client.send(HttpRequest("POST", f"https://{HOST}/token", body=SECRET.encode()))
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    await client.aclose()
+
+
 async def test_an_earlier_failure_that_is_being_dealt_with_is_not_taken_for_the_cause() -> None:
     earlier = ConnectionRefusedError()
     error = OSError("something else")
@@ -329,6 +342,13 @@ async def test_a_proxy_that_cannot_be_used_is_named_without_its_password(
     message = await failure(f"https://{HOST}/")
     assert f"he proxy 127.0.0.1:{closed_port}" in message
     assert advice in message
+
+
+async def test_a_proxy_whose_address_cannot_be_read_is_said_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", f"http://user:{SECRET}@[::1")
+    assert "The proxy (an address that can't be read) that the environment names" in await failure(f"https://{HOST}/")
 
 
 async def test_a_proxy_that_refuses_is_named(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

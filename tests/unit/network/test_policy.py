@@ -159,6 +159,8 @@ def test_a_private_server_may_lead_to_its_network_but_not_to_this_machine() -> N
         "https://mcp.example.com/\r\nHost: evil",
         "https://mcp.example.com:port/",
         "https://[::1/",
+        "https://bücher.example/",
+        "https://mcp.example.com/" + "x" * 65_536,
         "mcp.example.com",
         "",
     ],
@@ -167,6 +169,12 @@ def test_a_url_that_no_login_should_request_is_refused(url: str) -> None:
     """Specification, "Communication Security": "All authorization server endpoints **MUST** be served over HTTPS." """
     with pytest.raises(PolicyError):
         NetworkPolicy().check_url(url, floor=LOOPBACK)
+
+
+def test_a_host_of_marks_that_are_to_be_put_in_order_takes_no_time() -> None:
+    """Where it is not refused before, `urlsplit` is at it for minutes."""
+    with pytest.raises(PolicyError):
+        NetworkPolicy().check_url("https://a" + "\u0315\u0300" * 30_000, floor=LOOPBACK)
 
 
 def test_plain_http_is_for_loopback_even_if_a_localhost_name_resolves_elsewhere() -> None:

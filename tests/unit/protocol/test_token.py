@@ -344,6 +344,13 @@ class TestTokens:
         with pytest.raises(InvalidResponse, match="neither JSON nor a form"):
             parse(body)
 
+    def test_a_form_of_a_size_that_no_form_has_is_refused(self) -> None:
+        """To decode one takes eighty times its size."""
+        body = b"access_token=" + b"%41" * 20_000
+        assert parse(body).access_token == "A" * 20_000
+        with pytest.raises(InvalidResponse, match="neither JSON nor a form"):
+            parse(body + b"%41" * 5_000)
+
     @pytest.mark.parametrize("status", [301, 302, 307])
     def test_a_redirect_is_refused(self, status: int) -> None:
         """Ours: never with a secret in the request."""

@@ -55,7 +55,7 @@ def records(draw: st.DrawFn) -> Record:
         client_secret=draw(st.none() | TEXT),
         client_secret_expires_at=draw(st.none() | SECONDS),
         token_endpoint_auth_method=draw(st.sampled_from(("none", "client_secret_basic", "client_secret_post"))),
-        redirect_uri=draw(st.none() | VISIBLE),
+        redirect_uri=draw(st.none() | st.integers(1, 65535).map("http://127.0.0.1:{}/callback".format)),
     )
     return Record(
         server_url=draw(VISIBLE),
@@ -175,6 +175,9 @@ def test_a_field_of_another_kind_is_refused_and_not_quoted(name: str, value: obj
         ("token_endpoint_auth_method", SECRET),
         ("client_secret", 1),
         ("client_secret_expires_at", "0"),
+        # Its host and port are read, so that the listener is opened there again.
+        ("redirect_uri", f"http://[::1/{SECRET}"),
+        ("redirect_uri", "http://127.0.0.1:99999/callback"),
     ],
 )
 def test_a_client_field_of_another_kind_is_refused_and_not_quoted(name: str, value: object) -> None:
