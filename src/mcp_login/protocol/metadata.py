@@ -62,14 +62,14 @@ def load_json_object(response: HttpResponse, *, what: str) -> dict[str, Any]:
     data = _load(response.body)
     if data is _NOT_JSON:
         raise InvalidResponse(f"the {what} is not JSON. Is this the right address?", url=response.url)
-    if data is not _EXCESSIVE and not isinstance(data, dict):
-        raise InvalidResponse(f"the {what} is not a JSON object. Is this the right address?", url=response.url)
-    if data is _EXCESSIVE or _too_deep(data):
+    if data is _EXCESSIVE or (isinstance(data, dict) and _too_deep(data)):
         raise InvalidResponse(
             f"the {what} is nested deeper than {MAX_DEPTH} levels or has more than {MAX_VALUES:,} values. "
             "Its server is broken or hostile.",
             url=response.url,
         )
+    if not isinstance(data, dict):
+        raise InvalidResponse(f"the {what} is not a JSON object. Is this the right address?", url=response.url)
     return data
 
 
