@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from .message import HttpResponse
 
 __all__ = [
-    "MAX_CONTAINERS",
     "MAX_DEPTH",
     "MAX_RETRY_AFTER",
+    "MAX_VALUES",
     "judge_metadata_response",
     "load_json_object",
     "retry_after",
@@ -28,8 +28,9 @@ __all__ = [
 #: How deep the arrays and objects of a document may be nested.
 MAX_DEPTH = 20
 
-#: How many arrays and objects a document may have. Read into memory, each takes forty times the two bytes that it comes in.
-MAX_CONTAINERS = 10_000
+#: How many values a document may have, by its commas and opening brackets. Read into memory, the smallest take forty times the
+#: bytes that they come in.
+MAX_VALUES = 50_000
 
 #: The longest wait, in seconds, that a server is believed to mean (one day).
 MAX_RETRY_AFTER = 86_400.0
@@ -56,15 +57,15 @@ def load_json_object(response: HttpResponse, *, what: str) -> dict[str, Any]:
 
     `what` names the document in the message ("token response"). Of duplicate names the last one counts (RFC 8259
     section 4). Raises `InvalidResponse` for a body that isn't UTF-8 or isn't JSON (NaN and Infinity are not), that
-    isn't an object, or that is nested deeper than `MAX_DEPTH` or has more than `MAX_CONTAINERS`. The body is never quoted.
+    isn't an object, or that is nested deeper than `MAX_DEPTH` or has more than `MAX_VALUES`. The body is never quoted.
     """
     data = _load(response.body)
     if data is _NOT_JSON:
         raise InvalidResponse(f"the {what} is not JSON. Is this the right address?", url=response.url)
     if data is _TOO_MUCH or (isinstance(data, dict) and _too_deep(data)):
         raise InvalidResponse(
-            f"the {what} is nested deeper than {MAX_DEPTH} levels, or of more than {MAX_CONTAINERS} arrays and objects. Its "
-            "server is broken or hostile.",
+            f"the {what} is nested deeper than {MAX_DEPTH} levels, or has more than {MAX_VALUES} values. Its server is broken or "
+            "hostile.",
             url=response.url,
         )
     if not isinstance(data, dict):
@@ -95,7 +96,7 @@ _TOO_MUCH = object()
 
 def _load(body: bytes) -> Any:
     """The value in `body`, `_NOT_JSON`, or `_TOO_MUCH` for an object that isn't worth its memory."""
-    if body.count(b"[") + body.count(b"{") > MAX_CONTAINERS:
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_VALUES:
         # Not all that begins otherwise is hostile: some servers have a large page of theirs at every path.
         return _TOO_MUCH if body.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").startswith(b"{") else _NOT_JSON
     try:

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from mcp_login.errors import InvalidResponse
 from mcp_login.protocol.message import HttpResponse
 from mcp_login.protocol.metadata import (
-    MAX_CONTAINERS,
     MAX_DEPTH,
     MAX_RETRY_AFTER,
+    MAX_VALUES,
     judge_metadata_response,
     load_json_object,
     retry_after,
@@ -109,16 +109,18 @@ def test_nesting_is_limited() -> None:
             load_json_object(answer(body), what="thing")
 
 
-def test_the_number_of_arrays_and_objects_is_limited() -> None:
+def test_the_number_of_values_is_limited() -> None:
     """Two bytes that become ninety in memory: a page that is no document stays one, a document is refused."""
-    many = answer('{"a":[' + "[]," * (MAX_CONTAINERS - 3) + "{}]}")
-    assert len(load_json_object(many, what="thing")["a"]) == MAX_CONTAINERS - 2
-    for start in ("", "\ufeff", " \n"):
-        more = answer(start + '{"a":[' + "[]," * MAX_CONTAINERS + "0]}")
-        assert judge_metadata_response(more) == "document"
-        with pytest.raises(InvalidResponse, match="arrays and objects"):
-            load_json_object(more, what="thing")
-    page = answer("<script>" + "{}" * MAX_CONTAINERS + "</script>")
+    half = MAX_VALUES // 2
+    many = answer('{"a":[' + "[]," * (half - 2) + "{}]}")
+    assert len(load_json_object(many, what="thing")["a"]) == half - 1
+    for values in ("[]," * half, "1," * MAX_VALUES, "{}," * half):
+        for start in ("", "\ufeff", " \n"):
+            more = answer(f'{start}{{"a":[{values}0]}}')
+            assert judge_metadata_response(more) == "document"
+            with pytest.raises(InvalidResponse, match="more than 50000 values"):
+                load_json_object(more, what="thing")
+    page = answer("<script>" + "{}," * MAX_VALUES + "</script>")
     assert judge_metadata_response(page) == "absent"
     with pytest.raises(InvalidResponse, match="not JSON"):
         load_json_object(page, what="thing")
