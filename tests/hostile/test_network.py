@@ -161,6 +161,8 @@ def test_a_challenge_leads_to_no_service_of_this_machine(world: World) -> None:
         "https://１２７.0.0.1:{port}",
         "https://ⓛocalhost:{port}",
         "https://[::ffff:127.0.0.1%25lo]:{port}",
+        "https://127.0.0.1:{port}/x\r\nX-Evil: yes",
+        "https://127.0.0.1:{port}/x HTTP/1.1\nX-Evil: yes\n\n",
         "https:127.0.0.1:{port}",
         "https:////127.0.0.1:{port}",
         "//127.0.0.1:{port}",
