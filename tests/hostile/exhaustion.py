@@ -131,7 +131,7 @@ DOCUMENTS: Mapping[str, Callable[[], bytes]] = {
         b"{" + b",".join(b'"%x":%d' % (n, n % 10) for n in range(90_000)) + b',"resource":""}'
     ),
     "as many members as may be": lambda: (
-        b"{" + b",".join(b'"%016x":%d' % (n, n % 10) for n in range(49_990)) + b',"resource":""}'
+        b"{" + b",".join(b'"%014x":%d' % (n, n % 10) for n in range(49_990)) + b',"resource":""}'
     ),
     "as many lists as may be": lambda: b'{"resource":"","x":[' + b"[]," * 24_990 + b"0]}",
     "the same member again": lambda: _filled(b'"a":[1],', b'"a":1}', b'{"resource":"",'),
