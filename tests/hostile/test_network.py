@@ -263,7 +263,7 @@ def test_of_a_name_with_two_addresses_the_one_inside_is_no_way_out(world: World,
     refute(inside in world.names.connected, "a host inside was connected to")
 
 
-@attack("RFC 8305 section 5", ADDRESSES_OF_A_NAME)
+@attack("CWE-406", ADDRESSES_OF_A_NAME)
 def test_a_name_with_many_addresses_sweeps_no_network(world: World, closed_port: int) -> None:
     """Each costs a connection to somebody who may have nothing to do with it."""
     resource, server = world.server()
@@ -471,7 +471,7 @@ def test_a_login_sends_no_more_requests_than_the_documents_say(world: World) -> 
 
 
 @pytest.mark.parametrize("what", ["access_token", "refresh_token", "client_secret", "revocation_endpoint"])
-@attack("RFC 9700 section 4.14", LENGTH_OF_CREDENTIALS, LENGTH_OF_URLS)
+@attack("CWE-770", LENGTH_OF_CREDENTIALS, LENGTH_OF_URLS)
 def test_what_is_kept_of_a_login_has_a_limit(world: World, tmp_path: Path, what: str) -> None:
     """A keychain is for small secrets."""
     resource, server = world.server()

@@ -44,7 +44,7 @@ def redirect(status: int, location: str) -> Callable[[Asked], Answer]:
 
 
 @pytest.mark.parametrize("status", [302, 307])
-@attack("RFC 9700 section 4.11", REDIRECTS_OF_SECRETS)
+@attack("CVE-2026-64684", REDIRECTS_OF_SECRETS)
 def test_a_code_follows_no_redirect(world: World, status: int) -> None:
     resource, server = world.server()
     thief = world.host("thief.example.com")
@@ -54,7 +54,7 @@ def test_a_code_follows_no_redirect(world: World, status: int) -> None:
     assert isinstance(outcome.error, InvalidResponse)
 
 
-@attack("RFC 9700 section 4.11", REDIRECTS_OF_SECRETS)
+@attack("CVE-2026-64684", REDIRECTS_OF_SECRETS)
 def test_a_refresh_token_follows_no_redirect(world: World) -> None:
     resource, server = world.server()
     thief = world.host("thief.example.com")
@@ -66,7 +66,7 @@ def test_a_refresh_token_follows_no_redirect(world: World) -> None:
     assert isinstance(outcome.error, InvalidResponse)
 
 
-@attack("RFC 9700 section 4.11", REDIRECTS_OF_SECRETS)
+@attack("CVE-2026-64684", REDIRECTS_OF_SECRETS)
 def test_a_revoked_token_follows_no_redirect(world: World) -> None:
     resource, server = world.server()
     thief = world.host("thief.example.com")
@@ -79,7 +79,7 @@ def test_a_revoked_token_follows_no_redirect(world: World) -> None:
     assert outcome.value.deleted
 
 
-@attack("RFC 7591 section 2.3", REDIRECTS_OF_SECRETS)
+@attack("CVE-2026-64684", REDIRECTS_OF_SECRETS)
 def test_a_software_statement_follows_no_redirect(world: World) -> None:
     resource, server = world.server()
     thief = world.host("thief.example.com")
@@ -90,7 +90,7 @@ def test_a_software_statement_follows_no_redirect(world: World) -> None:
 
 
 @pytest.mark.parametrize("library", [httpx, pytest.importorskip("httpx2")], ids=["httpx", "httpx2"])
-@attack("RFC 9700 section 4.11", CALLERS_REDIRECTS)
+@attack("CVE-2026-64684", CALLERS_REDIRECTS)
 def test_a_code_follows_no_redirect_of_the_callers_client_either(world: World, library: Any) -> None:
     resource, server = world.server()
     thief = world.host("thief.example.com")
@@ -176,7 +176,7 @@ def old_tls(world: World) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("certificate", [strangers_certificate, other_name, expired, old_tls])
-@attack("RFC 9700 section 2.6", CERTIFICATES)
+@attack("RFC 6749 section 10.9", CERTIFICATES)
 def test_a_server_that_is_not_who_it_should_be_gets_nothing(
     world: World, certificate: Callable[[World], ssl.SSLContext]
 ) -> None:
