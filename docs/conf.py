@@ -85,7 +85,15 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
     "Begin": ("start", "how-a-login-works", "what-happens-when"),
     "Use": ("agents", "clients", "command-line", "headless", "storage", "configuration", "errors", "testing", "moving"),
     "Reference": ("reference/python", "reference/command-line", "specification", "servers"),
-    "Project": ("changelog", "security", "contributing", "design", "Field notes <field-notes>", "benchmarks"),
+    "Project": (
+        "changelog",
+        "security",
+        "contributing",
+        "design",
+        "Field notes <field-notes>",
+        "benchmarks",
+        "hostile-answers",
+    ),
 }
 
 #: Pages that are files of the repository's root.

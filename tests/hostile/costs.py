@@ -144,7 +144,7 @@ CASES = [
     Case("documents in drips, of a hundred authorization servers", DISCOVERY_LIMIT, _slow_issuers),
     *(
         Case(name, DEADLINE, partial(_says, flooding(first, part, FLOOD)))
-        for name, (first, part) in (BODIES | MARKS | HEADS).items()
+        for name, (first, part) in {**BODIES, **MARKS, **HEADS}.items()
     ),
     Case(
         "chunks of one byte, as many as come",

@@ -130,6 +130,10 @@ DOCUMENTS: Mapping[str, Callable[[], bytes]] = {
     "members without number": lambda: (
         b"{" + b",".join(b'"%x":%d' % (n, n % 10) for n in range(90_000)) + b',"resource":""}'
     ),
+    "as many members as may be": lambda: (
+        b"{" + b",".join(b'"%014x":%d' % (n, n % 10) for n in range(49_990)) + b',"resource":""}'
+    ),
+    "as many lists as may be": lambda: b'{"resource":"","x":[' + b"[]," * 24_990 + b"0]}",
     "the same member again": lambda: _filled(b'"a":[1],', b'"a":1}', b'{"resource":"",'),
     "short strings": lambda: _filled(b'"ab",', b'""]}', b'{"resource":"","scopes_supported":['),
     "a list of authorization servers": lambda: _filled(

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import socket
-import ssl
-from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
-import trustme
 
 import mcp_login.sync
 from mcp_login import FileStorage, InvalidResponse, MemoryStorage, PolicyError, TransportError
 from tests.flows.strangers import Answer, Asked
 from tests.hostile.attack import attack, refute
-from tests.hostile.raw import Wire, after_request, open_raw, tunnel
 from tests.hostile.switches.network import (
     ADDRESS_OF_CONNECTION,
     ADDRESS_SPACES,
     ADDRESSES_OF_A_NAME,
-    CALLERS_REDIRECTS,
-    CERTIFICATES,
     LEAST_PRIVATE_SO_FAR,
     LENGTH_OF_CREDENTIALS,
     LENGTH_OF_URLS,
     NUMBER_OF_ISSUERS,
-    NUMBER_OF_REDIRECTS,
     ONE_LOOK_UP,
-    REDIRECTS_OF_SECRETS,
-    REDIRECTS_WITHIN_THE_ORIGIN,
 )
 from tests.hostile.world import AuthorizationServer, Resource
 
@@ -38,17 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.hostile.world import Host, Outcome, World
+    from tests.hostile.world import World
 
 __all__: list[str] = []
 
 SSRF = "RFC 9728 section 7.7"
 PRACTICES = "security best practices, Server-Side Request Forgery"
-
-
-def log_in(world: World, resource: Resource, **more: Any) -> Outcome:
-    """What `login` does, as a program calls it."""
-    return world.attempt(lambda: mcp_login.sync.login(resource.url, **world.options(**more)))
 
 
 def test_a_world_without_lies_gives_a_login(world: World) -> None:
@@ -90,7 +75,7 @@ def test_a_name_that_leads_inside_is_not_connected_to(world: World, address: str
     resource, server = world.server()
     inside = world.host("intranet.example.com", address)
     server.metadata["registration_endpoint"] = f"{inside.origin}/users/delete"
-    outcome = log_in(world, resource)
+    outcome = world.log_in(resource.url)
     refute(inside.connections, "a host inside was connected to")
     assert isinstance(outcome.error, PolicyError)
 
@@ -176,6 +161,8 @@ def test_a_challenge_leads_to_no_service_of_this_machine(world: World) -> None:
         "https://１２７.0.0.1:{port}",
         "https://ⓛocalhost:{port}",
         "https://[::ffff:127.0.0.1%25lo]:{port}",
+        "https://127.0.0.1:{port}/x\r\nX-Evil: yes",
+        "https://127.0.0.1:{port}/x HTTP/1.1\nX-Evil: yes\n\n",
         "https:127.0.0.1:{port}",
         "https:////127.0.0.1:{port}",
         "//127.0.0.1:{port}",
@@ -224,7 +211,7 @@ def test_a_name_that_turns_between_check_and_connection_leads_nowhere_else(world
     host = world.host("turning.example.com", "93.184.216.99", "192.168.1.1")
     world.names.addresses["turning.example.com"] = Turning("93.184.216.99", "192.168.1.1")
     server.metadata["registration_endpoint"] = f"{host.origin}/register"
-    log_in(world, resource)
+    world.log_in(resource.url)
     refute("192.168.1.1" in world.names.connected, "a host inside was connected to")
     assert "93.184.216.99" in world.names.connected
 
@@ -272,18 +259,18 @@ def test_of_a_name_with_two_addresses_the_one_inside_is_no_way_out(world: World,
     world.names.addresses["two.example.com"] = ["93.184.216.98", inside]
     world.names.routes["93.184.216.98", 443] = closed_port
     server.metadata["registration_endpoint"] = f"{host.origin}/register"
-    log_in(world, resource)
+    world.log_in(resource.url)
     refute(inside in world.names.connected, "a host inside was connected to")
 
 
-@attack("RFC 8305 section 5", ADDRESSES_OF_A_NAME)
+@attack("CWE-406", ADDRESSES_OF_A_NAME)
 def test_a_name_with_many_addresses_sweeps_no_network(world: World, closed_port: int) -> None:
     """Each costs a connection to somebody who may have nothing to do with it."""
     resource, server = world.server()
     world.names.addresses["sweep.example.com"] = addresses = [f"93.184.217.{n}" for n in range(40)]
     world.names.routes.update({(address, 443): closed_port for address in addresses})
     server.metadata["registration_endpoint"] = "https://sweep.example.com/register"
-    outcome = log_in(world, resource)
+    outcome = world.log_in(resource.url)
     tried = [ip for ip in world.names.connected if ip in addresses]
     refute(len(tried) > 16, "more than a few addresses were connected to")
     assert len(tried) == 16
@@ -310,7 +297,7 @@ def test_a_server_of_the_intranet_leads_to_no_metadata_of_a_cloud(world: World, 
     resource, server = world.server("mcp.corp.example.com", "10.0.0.7")
     metadata = world.host("metadata.example.com", address)
     server.metadata["registration_endpoint"] = f"{metadata.origin}/latest/meta-data/iam"
-    outcome = log_in(world, resource)
+    outcome = world.log_in(resource.url)
     refute(metadata.connections, "the metadata service was connected to")
     assert isinstance(outcome.error, PolicyError)
 
@@ -327,8 +314,8 @@ def test_what_is_opened_by_name_leads_inside(world: World) -> None:
     inside = world.host("login.corp.example.com", "10.0.0.8")
     inside.answer = lambda asked: server(asked) or Answer(404)
     server.metadata["token_endpoint"] = f"{inside.origin}/token"
-    assert isinstance(log_in(world, resource).error, PolicyError)
-    assert log_in(world, resource, allow_private_network=True).error is None
+    assert isinstance(world.log_in(resource.url).error, PolicyError)
+    assert world.log_in(resource.url, allow_private_network=True).error is None
 
 
 @attack("specification, Communication Security", ADDRESS_OF_CONNECTION)
@@ -337,7 +324,7 @@ def test_what_is_opened_by_name_opens_no_plain_http_to_the_world(world: World) -
     clear = world.host("login.example.net", port=80, tls=False)
     clear.answer = lambda asked: server(asked) or Answer(404)
     server.metadata["token_endpoint"] = f"{clear.origin}/token"
-    outcome = log_in(world, resource, allow_private_network=True)
+    outcome = world.log_in(resource.url, allow_private_network=True)
     refute(any(map(clear.saw, server.given["code"])), "a code went over the network in clear")
     assert isinstance(outcome.error, PolicyError)
 
@@ -349,7 +336,7 @@ def test_an_endpoint_without_tls_gets_nothing(world: World, name: str) -> None:
     clear = world.host("login.example.net", port=80, tls=False)
     clear.answer = lambda asked: server(asked) or Answer(404)
     server.metadata[name] = f"{clear.origin}/{name.partition('_')[0].replace('registration', 'register')}"
-    outcome = log_in(world, resource)
+    outcome = world.log_in(resource.url)
     refute(clear.connections, "an endpoint was spoken to in clear")
     assert isinstance(outcome.error, PolicyError)
 
@@ -359,7 +346,7 @@ def test_a_refresh_goes_no_deeper_than_the_login_did(world: World) -> None:
     """The record remembers how private the server was when the person logged in."""
     resource, server = world.server()
     storage = MemoryStorage()
-    assert log_in(world, resource, storage=storage).error is None
+    assert world.log_in(resource.url, storage=storage).error is None
     inside = world.host("inside.example.com", "10.0.0.5", tls=world.tls("mcp.example.com"))
     inside.answer = lambda _: Answer(400, {"error": "invalid_grant"})
     world.names.addresses["mcp.example.com"] = ["10.0.0.5"]
@@ -374,7 +361,7 @@ def test_a_logout_goes_no_deeper_than_the_login_did(world: World) -> None:
     inside = world.host("logout.example.com")
     server.metadata["revocation_endpoint"] = f"{inside.origin}/revoke"
     storage = MemoryStorage()
-    assert log_in(world, resource, storage=storage).error is None
+    assert world.log_in(resource.url, storage=storage).error is None
     world.names.addresses["logout.example.com"] = ["10.0.0.5"]
     world.names.routes["10.0.0.5", 443] = inside.port
     outcome = world.attempt(lambda: mcp_login.sync.logout(resource.url, storage=storage))
@@ -393,7 +380,7 @@ def test_nothing_is_fetched_that_a_login_doesnt_need(world: World) -> None:
         {name: f"{elsewhere.origin}/{name}" for name in ("jwks_uri", "resource_documentation", "resource_tos_uri")}
     )
     server.answer = {"id_token": "a.b.c", "issued_token_type": f"{elsewhere.origin}/x"}
-    assert log_in(world, resource).error is None
+    assert world.log_in(resource.url).error is None
     assert elsewhere.connections == 0
 
 
@@ -424,7 +411,7 @@ def test_a_browser_is_sent_to_nothing_inside(world: World, place: str) -> None:
         opened.append(url)
         return True
 
-    outcome = log_in(world, resource, on_authorization_url=open_it, callback_timeout=0.1)
+    outcome = world.log_in(resource.url, on_authorization_url=open_it, callback_timeout=0.1)
     refute(opened, "the person's browser was sent inside")
     assert isinstance(outcome.error, PolicyError)
 
@@ -447,222 +434,7 @@ def test_a_browser_is_given_no_url_that_it_cannot_take(world: World, long: str) 
     assert "8000" in str(outcome.error)
 
 
-# --- redirects
-
-
-def redirect(status: int, location: str) -> Callable[[Asked], Answer]:
-    return lambda _: Answer(status, headers={"Location": location})
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@attack("RFC 9700 section 4.11", REDIRECTS_OF_SECRETS)
-def test_a_code_follows_no_redirect(world: World, status: int) -> None:
-    resource, server = world.server()
-    thief = world.host("thief.example.com")
-    server.on["/token"] = redirect(status, f"{thief.origin}/collect")
-    outcome = log_in(world, resource)
-    refute(thief.connections, "the code went to somebody else")
-    assert isinstance(outcome.error, InvalidResponse)
-
-
-@attack("RFC 9700 section 4.11", REDIRECTS_OF_SECRETS)
-def test_a_refresh_token_follows_no_redirect(world: World) -> None:
-    resource, server = world.server()
-    thief = world.host("thief.example.com")
-    storage = MemoryStorage()
-    assert log_in(world, resource, storage=storage).error is None
-    server.on["/token"] = redirect(307, f"{thief.origin}/collect")
-    outcome = world.attempt(lambda: mcp_login.sync.access_token(resource.url, storage=storage, min_valid_for=5000))
-    refute(any(map(thief.saw, server.given["refresh_token"])), "the refresh token went to somebody else")
-    assert isinstance(outcome.error, InvalidResponse)
-
-
-@attack("RFC 9700 section 4.11", REDIRECTS_OF_SECRETS)
-def test_a_revoked_token_follows_no_redirect(world: World) -> None:
-    resource, server = world.server()
-    thief = world.host("thief.example.com")
-    storage = MemoryStorage()
-    server.metadata["revocation_endpoint"] = f"{server.host.origin}/revoke"
-    assert log_in(world, resource, storage=storage).error is None
-    server.on["/revoke"] = redirect(308, f"{thief.origin}/collect")
-    outcome = world.attempt(lambda: mcp_login.sync.logout(resource.url, storage=storage))
-    refute(any(map(thief.saw, server.given["access_token"])), "a token went to somebody else")
-    assert outcome.value.deleted
-
-
-@attack("RFC 7591 section 2.3", REDIRECTS_OF_SECRETS)
-def test_a_software_statement_follows_no_redirect(world: World) -> None:
-    resource, server = world.server()
-    thief = world.host("thief.example.com")
-    server.on["/register"] = redirect(307, f"{thief.origin}/collect")
-    outcome = log_in(world, resource, additional_client_metadata={"software_statement": "eyJ.c29mdHdhcmU.c2ln"})
-    refute(thief.saw("eyJ.c29mdHdhcmU.c2ln"), "the software statement went to somebody else")
-    assert isinstance(outcome.error, InvalidResponse)
-
-
-@pytest.mark.parametrize("library", [httpx, pytest.importorskip("httpx2")], ids=["httpx", "httpx2"])
-@attack("RFC 9700 section 4.11", CALLERS_REDIRECTS)
-def test_a_code_follows_no_redirect_of_the_callers_client_either(world: World, library: Any) -> None:
-    resource, server = world.server()
-    thief = world.host("thief.example.com")
-    server.on["/token"] = redirect(307, f"{thief.origin}/collect")
-    context = ssl.create_default_context()
-
-    def client() -> Any:
-        return library.AsyncClient(follow_redirects=True, verify=context, trust_env=False)
-
-    outcome = log_in(world, resource, http_client=client)
-    refute(any(map(thief.saw, server.given["code"])), "the code went to somebody else")
-    assert isinstance(outcome.error, InvalidResponse)
-
-
-@pytest.mark.parametrize(
-    ("name", "address", "port", "tls"),
-    [
-        ("elsewhere.example.net", "93.184.216.200", 443, True),
-        ("mcp.example.com", "93.184.216.10", 8443, True),
-        ("mcp.example.com", "93.184.216.10", 80, False),
-        ("intranet.example.com", "10.0.0.5", 443, True),
-        ("169.254.169.254", "169.254.169.254", 80, False),
-    ],
-    ids=["another host", "another port", "without TLS", "inside", "a cloud's metadata"],
-)
-@attack(PRACTICES, REDIRECTS_WITHIN_THE_ORIGIN, ADDRESS_OF_CONNECTION)
-def test_metadata_is_not_fetched_from_another_origin_by_redirect(
-    world: World, name: str, address: str, port: int, tls: bool
-) -> None:
-    """ "Redirect chains: Normal-looking URLs that redirect to internal resources"."""
-    resource, _ = world.server()
-    target = world.host(name, address, port=port, tls=tls)
-    resource.on["/.well-known/oauth-protected-resource/mcp"] = redirect(302, f"{target.origin}/latest/meta-data")
-    log_in(world, resource)
-    refute(target.connections, "a redirect out of the origin was followed")
-
-
-@attack("RFC 9110 section 15.4", NUMBER_OF_REDIRECTS)
-def test_redirects_without_end_are_not_followed_without_end(world: World) -> None:
-    resource, _ = world.server()
-    resource.on["/.well-known/oauth-protected-resource/mcp"] = redirect(
-        302, "/.well-known/oauth-protected-resource/mcp"
-    )
-    log_in(world, resource)
-    asked = resource.host.paths().count("/.well-known/oauth-protected-resource/mcp")
-    refute(asked > 4, "a document was asked for more than four times")
-    assert asked == 4
-
-
-@pytest.mark.parametrize(
-    "location", ["//[", "https://[::1", "http://[x]/", "//mcp.example.com:port/", "\t", "%0d%0aX:"]
-)
-def test_a_redirect_to_nowhere_is_no_redirect(world: World, location: str) -> None:
-    resource, _ = world.server()
-    resource.on["/mcp"] = redirect(307, location)
-    resource.on["/.well-known/oauth-protected-resource/mcp"] = redirect(302, location)
-    assert log_in(world, resource).error is None  # the root has the document
-
-
-# --- certificates
-
-
-def strangers_certificate(_: World) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("login.example.com").configure_cert(context)
-    return context
-
-
-def other_name(world: World) -> ssl.SSLContext:
-    return world.tls("login.example.com.evil.example")
-
-
-def expired(world: World) -> ssl.SSLContext:
-    return world.tls("login.example.com", not_after=datetime.now(UTC) - timedelta(days=1))
-
-
-def old_tls(world: World) -> ssl.SSLContext:
-    context = world.tls("login.example.com")
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
-        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
-    return context
-
-
-@pytest.mark.parametrize("certificate", [strangers_certificate, other_name, expired, old_tls])
-@attack("RFC 9700 section 2.6", CERTIFICATES)
-def test_a_server_that_is_not_who_it_should_be_gets_nothing(
-    world: World, certificate: Callable[[World], ssl.SSLContext]
-) -> None:
-    resource, server = world.server()
-    impostor = world.host("login.example.com", tls=certificate(world))
-    server.metadata["registration_endpoint"] = f"{impostor.origin}/register"
-    outcome = log_in(world, resource)
-    refute(impostor.asked, "an impostor heard what is for the server")
-    assert isinstance(outcome.error, TransportError)
-
-
-# --- proxies
-
-
-@pytest.fixture
-def proxy(world: World) -> Iterator[Host]:
-    """An HTTP proxy that the environment names for https. It finds every host of the world by its name."""
-    with open_raw(tunnel(lambda target: _port(world, target))) as raw:
-        from tests.hostile.world import Host
-
-        yield Host(raw.origin, raw)
-
-
-def _port(world: World, target: str) -> int | None:
-    host, _, port = target.rpartition(":")
-    address = world.names.addresses.get(host, [host.strip("[]")])[0]
-    return world.names.routes.get((address, int(port)))
-
-
-@attack(SSRF, ADDRESS_SPACES)
-def test_a_proxy_is_not_asked_for_what_is_inside(world: World, proxy: Host) -> None:
-    """It stands inside, and resolves and connects as it likes: what a URL shows by itself is judged before."""
-    world.monkeypatch.setenv("HTTPS_PROXY", proxy.origin)
-    resource, server = world.server()
-    server.metadata["registration_endpoint"] = "https://10.0.0.5/users/delete"
-    outcome = log_in(world, resource)
-    refute("10.0.0.5:443" in proxy.paths(), "a proxy was asked for a host inside")
-    assert isinstance(outcome.error, PolicyError)
-    assert "mcp.example.com:443" in proxy.paths()
-
-
-@attack("RFC 9110 section 9.3.6", CERTIFICATES)
-def test_a_proxy_that_answers_itself_gets_nothing(world: World) -> None:
-    resource, _ = world.server()
-    context = strangers_certificate(world)
-
-    def impersonate(wire: Wire) -> None:
-        wire.ask()
-        wire.say(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        with context.wrap_socket(wire.sock, server_side=True) as secured:
-            inner = Wire(raw, secured)
-            inner.ask()
-            inner.say(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-
-    with open_raw(impersonate) as raw:
-        world.monkeypatch.setenv("HTTPS_PROXY", raw.origin)
-        outcome = log_in(world, resource)
-        refute([asked for asked in raw.asked if asked.method != "CONNECT"], "a proxy read what is said to the server")
-        assert isinstance(outcome.error, TransportError)
-
-
-@attack("specification, Communication Security", ADDRESS_SPACES)
-def test_a_proxy_carries_nothing_in_clear_to_a_public_address(world: World) -> None:
-    """Not where `allow_private_network` lets plain http be spoken inside, either."""
-    resource, server = world.server()
-    with open_raw(after_request(lambda wire: wire.wait(1))) as raw:
-        world.monkeypatch.setenv("HTTP_PROXY", raw.origin)
-        server.metadata["token_endpoint"] = "http://93.184.216.50/token"
-        world.monkeypatch.setattr("mcp_login.network.http.DEADLINE", 0.5)
-        outcome = log_in(world, resource, allow_private_network=True)
-        refute(any(code in str(asked.body) for asked in raw.asked for code in server.given["code"]), "a code in clear")
-        assert isinstance(outcome.error, PolicyError)
-
-
-# --- how much, how long
+# --- how many
 
 
 @attack("RFC 9728 section 7.6", NUMBER_OF_ISSUERS)
@@ -670,7 +442,7 @@ def test_of_many_authorization_servers_a_few_are_tried(world: World) -> None:
     resource, _ = world.server()
     many = world.host("many.example.com")
     resource.metadata["authorization_servers"] = [f"{many.origin}/{n}" for n in range(12)]
-    outcome = log_in(world, resource)
+    outcome = world.log_in(resource.url)
     refute(len(many.asked) > 12, "more than four issuers were asked for their metadata")
     assert len(many.asked) == 12  # at three places each
     assert isinstance(outcome.error, InvalidResponse)
@@ -689,17 +461,17 @@ def test_a_login_sends_no_more_requests_than_the_documents_say(world: World) -> 
 
     resource.host.answer = again
     many.answer = again
-    log_in(world, resource)
+    world.log_in(resource.url)
     documents = [asked for asked in resource.host.asked if asked.method == "GET"]
     resource.host.answer = lambda asked: resource(asked) or Answer(404)
     resource.metadata["authorization_servers"] = [f"{many.origin}/{n}" for n in range(6)]
-    log_in(world, resource)
+    world.log_in(resource.url)
     refute(len(many.asked) > 48, "more requests than the documents say")
     assert (len(documents), len(many.asked)) == (12, 48)
 
 
 @pytest.mark.parametrize("what", ["access_token", "refresh_token", "client_secret", "revocation_endpoint"])
-@attack("RFC 9700 section 4.14", LENGTH_OF_CREDENTIALS, LENGTH_OF_URLS)
+@attack("CWE-770", LENGTH_OF_CREDENTIALS, LENGTH_OF_URLS)
 def test_what_is_kept_of_a_login_has_a_limit(world: World, tmp_path: Path, what: str) -> None:
     """A keychain is for small secrets."""
     resource, server = world.server()
@@ -710,7 +482,7 @@ def test_what_is_kept_of_a_login_has_a_limit(world: World, tmp_path: Path, what:
         server.metadata[what] = f"{server.host.origin}/{'r' * 900_000}"
     else:
         server.answer[what] = "t" * 900_000
-    outcome = log_in(world, resource, storage=FileStorage(tmp_path / "kept"))
+    outcome = world.log_in(resource.url, storage=FileStorage(tmp_path / "kept"))
     kept = sum(file.stat().st_size for file in (tmp_path / "kept").rglob("*") if file.is_file())
     refute(kept > 300_000, "it is kept")
     assert isinstance(outcome.error, (InvalidResponse, PolicyError))

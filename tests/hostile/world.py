@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode
 import httpx
 import httpx2
 
+import mcp_login.sync
 from mcp_login import AuthError, MemoryStorage, OAuth
 from mcp_login.testing import Person
 from tests.flows.strangers import Answer, Asked, Stranger, open_stranger
@@ -327,6 +328,10 @@ class World:
         if self.defended:
             _require_decent(outcome.error)
         return outcome
+
+    def log_in(self, url: str, **options: Any) -> Outcome:
+        """What `login` does, as a program calls it."""
+        return self.attempt(lambda: mcp_login.sync.login(url, **self.options(**options)))
 
     def ask(self, url: str, *, library: Any = httpx, follow_redirects: bool = False, **options: Any) -> Outcome:
         """One request of an MCP client that knows nothing of logins, with `OAuth` in its `auth=`."""

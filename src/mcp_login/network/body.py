@@ -6,10 +6,13 @@ import zlib
 
 from mcp_login.errors import InvalidResponse
 
-__all__ = ["ACCEPTED_ENCODING", "BoundedBody"]
+__all__ = ["ACCEPTED_ENCODING", "MAX_PARTS", "BoundedBody"]
 
 #: What requests ask for. zlib can stop at a number of bytes; the HTTP libraries' own decoders can't.
 ACCEPTED_ENCODING = "gzip"
+
+#: In how many parts a body may come. A chunk of one byte costs as much time as one of many thousand.
+MAX_PARTS = 10_000
 
 
 class BoundedBody:
@@ -23,6 +26,7 @@ class BoundedBody:
         self._url = url
         # Not a list of parts: a hostile one comes in half a million of them.
         self._body = bytearray()
+        self._parts = 0
         self._received = 0
         codings = [
             word for part in (encoding or "").split(",") if (word := part.strip().lower()) not in ("", "identity")
@@ -39,6 +43,9 @@ class BoundedBody:
 
     def feed(self, data: bytes) -> None:
         """Add bytes as they came over the wire. Raises `InvalidResponse` at the limit and for broken compression."""
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise InvalidResponse(f"the answer comes in more than {MAX_PARTS} parts", url=self._url)
         self._received += len(data)
         self._refuse_over_limit(self._received)
         if self._inflate is not None:

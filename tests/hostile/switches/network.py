@@ -22,9 +22,9 @@ __all__ = [
     "LEAST_PRIVATE_SO_FAR",
     "LENGTH_OF_CREDENTIALS",
     "LENGTH_OF_URLS",
-    "NUMBER_OF_CONTAINERS",
     "NUMBER_OF_ISSUERS",
     "NUMBER_OF_REDIRECTS",
+    "NUMBER_OF_VALUES",
     "ONE_LOOK_UP",
     "REDIRECTS_OF_SECRETS",
     "REDIRECTS_WITHIN_THE_ORIGIN",
@@ -145,7 +145,7 @@ SIZE_OF_AN_EXCHANGE = Switch("size of an exchange", (("mcp_login.network.http.MA
 SIZE_OF_A_HEAD = Switch(
     "size of a head", (("httpcore._async.http11.AsyncHTTP11Connection.MAX_INCOMPLETE_EVENT_SIZE", 1 << 40),)
 )
-NUMBER_OF_CONTAINERS = Switch("values of a document", (("mcp_login.protocol.metadata.MAX_VALUES", 1 << 40),))
+NUMBER_OF_VALUES = Switch("values of a document", (("mcp_login.protocol.metadata.MAX_VALUES", 1 << 40),))
 
 #: Of a refusal that nobody will read, only the start is taken from the wire.
 DRAIN = Switch("draining", (("mcp_login.auth.DRAIN_BYTES", 1 << 40), ("mcp_login.auth.DRAIN_SECONDS", 3600.0)))

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_login.errors import InvalidResponse
-from mcp_login.network.body import BoundedBody
+from mcp_login.network.body import MAX_PARTS, BoundedBody
 
 __all__: list[str] = []
 
@@ -146,16 +146,18 @@ def test_what_follows_the_end_of_a_compressed_answer_is_counted_and_dropped() ->
 
 
 def test_a_body_of_many_parts_takes_no_more_memory_than_one_part() -> None:
-    parts = [bytes((n & 255, n >> 8 & 255)) for n in range(100_000)]
+    parts = [bytes((n & 255, n >> 8 & 255)) for n in range(MAX_PARTS)]
     body = BoundedBody(encoding=None, limit=1 << 20, url=URL)
     tracemalloc.start()
     try:
         for part in parts:
             body.feed(part)
-        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        assert tracemalloc.get_traced_memory()[1] < 64 << 10
     finally:
         tracemalloc.stop()
     assert body.whole() == b"".join(parts)
+    with pytest.raises(InvalidResponse, match="more than 10000 parts"):
+        body.feed(b"")
 
 
 def test_an_answer_without_a_body_may_say_that_it_is_compressed() -> None:

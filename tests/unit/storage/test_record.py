@@ -73,7 +73,7 @@ def records(draw: st.DrawFn) -> Record:
         requested_scopes=draw(SCOPES),
         revocation_endpoint=draw(st.none() | VISIBLE),
         sends_resource=draw(st.booleans()),
-        address_space=draw(st.sampled_from(("public", "private", "loopback"))),
+        address_space=draw(st.sampled_from(("public", "private", "link_local", "loopback"))),
         extra={f"later_{name}": value for name, value in draw(st.dictionaries(TEXT, JSON, max_size=2)).items()},
     )
 
