@@ -145,6 +145,7 @@ class Names:
         getaddrinfo = socket.getaddrinfo
 
         def look_up(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
+            host = host.decode("ascii") if isinstance(host, bytes) else host  # as anyio asks
             if host not in self.addresses:
                 return getaddrinfo(host, port, *args, **kwargs)
             self.look_ups.append(host)
