@@ -122,16 +122,12 @@ def test_a_software_statement_does_not_follow_a_redirect(world: World) -> None:
 PLACES = {
     "another path": "/elsewhere",
     "a longer name": "/mcp-of-mallory",
-    "a parent": "/",
-    "dots": "/mcp/%2e%2e/elsewhere",
     "dots in dots": "/mcp/%252e%252e/elsewhere",
     "dots with a parameter": "/mcp/..;/elsewhere",
-    "slash in a segment": "/mcp/..%2felsewhere",
     "overlong dots": "/mcp/%c0%ae%c0%ae/elsewhere",
     "upper case": "/MCP",
     "another port": "https://mcp.example.com:8443/mcp",
     "a subdomain": "https://evil.mcp.example.com/mcp",
-    "a name that begins so": "https://mcp.example.com.evil.example/mcp",
     "an international name": "https://mcp.ex\N{CYRILLIC SMALL LETTER A}mple.com/mcp",
 }
 
@@ -145,7 +141,6 @@ def test_a_redirect_that_a_client_follows_by_hand_takes_no_token_out_of_the_reso
         resource.host,
         world.host("mcp.example.com", "93.184.216.10", port=8443),
         world.host("evil.mcp.example.com"),
-        world.host("mcp.example.com.evil.example"),
         world.host("mcp.xn--exmple-4nf.com"),
     ]
     resource.on["/mcp"] = lambda asked: Answer(307 if "authorization" in asked.headers else 401)
@@ -228,8 +223,11 @@ def quoting(server: AuthorizationServer, header: str, status: int = 400) -> Call
     return answer
 
 
-@pytest.mark.parametrize("client", [None, httpx, httpx2], ids=["ours", "httpx", "httpx2"])
-@pytest.mark.parametrize(("header", "status"), [("X-Debug", 400), ("Location", 302), ("Set-Cookie", 400)])
+@pytest.mark.parametrize(
+    ("client", "header", "status"),
+    [(None, "Location", 302), (None, "Set-Cookie", 400), (httpx, "X-Debug", 400), (httpx2, "X-Debug", 400)],
+    ids=["ours, Location", "ours, Set-Cookie", "httpx", "httpx2"],
+)
 @attack("RFC 6819 section 4.6.7", DISCRETION)
 def test_no_http_library_logs_what_a_server_quotes_in_a_header(
     world: World, client: Any, header: str, status: int
@@ -294,10 +292,6 @@ def test_asyncio_in_its_debug_mode_logs_no_secret(world: World) -> None:
 # --- errors
 
 
-def _bytewise(text: str) -> str:
-    return "".join(f"%{byte:02x}" for byte in text.encode())
-
-
 QUOTES: dict[str, Callable[[str], dict[str, Any]]] = {
     "description": lambda sent: {"error": "invalid_request", "error_description": f"unknown: {sent}"},
     "error": lambda sent: {"error": sent},
@@ -311,8 +305,17 @@ QUOTES: dict[str, Callable[[str], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("quote", QUOTES)
-@pytest.mark.parametrize("field", ["code", "code_verifier", "client_secret"])
+@pytest.mark.parametrize(
+    ("field", "quote"),
+    [
+        ("code", "description"),
+        ("code_verifier", "error"),
+        ("client_secret", "link"),
+        ("code", "old name"),
+        ("client_secret", "behind zero-width characters"),
+        ("code_verifier", "half of it"),
+    ],
+)
 @attack("RFC 6749 section 5.2", REDACTION)
 def test_a_server_that_quotes_a_secret_puts_it_into_no_error(world: World, quote: str, field: str) -> None:
     """Errors are shown, logged, reported, and passed on to other processes."""
@@ -345,8 +348,9 @@ def test_no_error_shows_the_key_in_a_url(world: World) -> None:
     url = f"{resource.url}?api_key={SECRET}"
     server.metadata["token_endpoint"] = f"{server.host.origin}/token?api_key={SECRET}"
     seen = ""
-    for answer in (Answer(400, {"error": "invalid_request"}), Answer(503), Answer(200, b"no JSON"), Answer(302)):
-        server.on["/token"] = lambda _, answer=answer: answer
+    answers = [Answer(400, {"error": "invalid_request"}), Answer(503), Answer(200, b"no JSON"), Answer(302)]
+    server.on["/token"] = lambda _: answers.pop()
+    while answers:
         outcome = world.attempt(lambda: mcp_login.sync.login(url, **world.options()))
         assert isinstance(outcome.error, AuthError)
         seen += f"{outcome.text()} {vars(outcome.error)!r}"
