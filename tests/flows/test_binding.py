@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 import httpx
-import httpx2
 import pytest
 
 import mcp_login.sync
@@ -204,39 +203,6 @@ def test_a_server_that_takes_neither_id_nor_registration_gets_nothing(serve: Ser
 
 
 # --- tokens and challenges
-
-
-@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
-def test_a_challenge_of_an_origin_that_a_redirect_led_to_does_not_count(
-    serve: Serve, person: Person, library: Any
-) -> None:
-    """Any open redirect of an honest server would else let a stranger name the authorization server for it."""
-    honest = serve(auto_approve=True)
-    evil = serve(auto_approve=True)
-    evil.reconfigure(resource_metadata_overrides={"resource": honest.url})
-    honest.faults.mcp_endpoint = Fault(status=307, headers={"Location": evil.url}, times=None)
-    auth = OAuth(honest.url, **options(person, client_id=APP, client_secret=SECRET))
-    with library.Client(auth=auth, trust_env=False, verify=False, timeout=10, follow_redirects=True) as http:
-        assert http.post(honest.url, json=message(), headers=HEADERS).status_code == 401
-    assert person.urls == []
-    assert evil.requests.endpoints == ["mcp"]
-    assert not saw_the_secret(evil)
-
-
-@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
-def test_a_403_of_an_origin_that_a_redirect_led_to_does_not_count(serve: Serve, person: Person, library: Any) -> None:
-    honest = serve(auto_approve=True)
-    evil = serve(auto_approve=True)
-    challenge = 'Bearer error="insufficient_scope", scope="everything"'
-    evil.faults.mcp_endpoint = Fault(status=403, headers={"WWW-Authenticate": challenge}, times=None)
-    given = options(person)
-    mcp_login.sync.login(honest.url, **given)
-    honest.faults.mcp_endpoint = Fault(status=307, headers={"Location": evil.url}, times=None)
-    auth = OAuth(honest.url, **given)
-    with library.Client(auth=auth, trust_env=False, verify=False, timeout=10, follow_redirects=True) as http:
-        assert http.post(honest.url, json=message(), headers=HEADERS).status_code == 403
-    assert len(person.urls) == 1
-    assert "authorization" not in evil.requests.matching("mcp")[0].headers
 
 
 def test_a_redirect_that_a_caller_follows_by_hand_takes_no_token_out_of_the_resource(

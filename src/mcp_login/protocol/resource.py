@@ -88,7 +88,12 @@ def _covers(resource: str, server_url: str, asked_url: str) -> bool:
     if "#" in resource or (query and query != server_url.partition("?")[2]):
         return False
     is_itself = is_within(resource, server_url)
-    return is_within(server_url, resource) and (is_itself or is_within(asked_url, origin(server_url) + _WELL_KNOWN))
+    return is_within(server_url, resource) and (is_itself or _is_at_home(asked_url, server_url))
+
+
+def _is_at_home(asked_url: str, server_url: str) -> bool:
+    """Whether `asked_url` is one of the well-known URIs of the origin of `server_url`."""
+    return is_within(asked_url, origin(server_url) + _WELL_KNOWN)
 
 
 def _is_url(text: str) -> bool:

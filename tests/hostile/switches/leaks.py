@@ -1,0 +1,102 @@
+"""The defences that keep secrets where they belong, and how each is switched off."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import Any
+
+from mcp_login.network.http import HttpClient
+from tests.hostile.attack import Switch, nothing
+
+__all__ = [
+    "CALLERS_CREDENTIALS",
+    "DISCRETION",
+    "KEY_LOG",
+    "PROXY_PASSWORD",
+    "QUERIES",
+    "REDACTION",
+    "SECRETS_STAY",
+    "TOKEN_BOUNDARY",
+    "TRACEBACKS",
+]
+
+
+def _itself(value: Any, *_: Any) -> Any:
+    return value
+
+
+def _anywhere(response: Any, url: Any) -> Any:
+    location = response.header("location")
+    return None if location is None else url.join(location)
+
+
+_send = HttpClient.send
+
+
+async def _send_on(self: HttpClient, request: Any, **keywords: Any) -> Any:
+    return await _send(self, request, **{**keywords, "follow_redirects": True})
+
+
+#: No redirect is followed with a secret, and none leaves its origin.
+SECRETS_STAY = Switch(
+    "redirects with secrets are not followed",
+    (
+        ("mcp_login.network.http.HttpClient.send", _send_on),
+        ("mcp_login.network.http._may_be_repeated", lambda _: True),
+        ("mcp_login.network.http._redirect_target", _anywhere),
+    ),
+)
+
+#: Which requests may carry a token, and whose challenges count.
+TOKEN_BOUNDARY = Switch(
+    "tokens stay in their resource",
+    (
+        ("mcp_login.session.is_within", lambda *_: True),
+        ("mcp_login.attempt.is_within", lambda *_: True),
+    ),
+)
+
+#: Secrets that a server quotes are masked.
+REDACTION = Switch(
+    "quoted secrets are masked",
+    (("mcp_login.protocol.error_response.redact", _itself), ("mcp_login.errors.printable", _itself)),
+)
+
+#: What HTTP libraries log of our requests.
+DISCRETION = Switch(
+    "HTTP libraries log nothing of what is said", (("mcp_login.network.http.discretion", contextlib.nullcontext),)
+)
+
+#: Queries of URLs are not shown.
+QUERIES = Switch(
+    "queries of URLs are not shown",
+    (
+        ("mcp_login.errors._without_query", _itself),
+        ("mcp_login.network.http._without_query", str),
+        ("mcp_login.protocol.uri._cut", _itself),
+    ),
+)
+
+#: What is raised brings no local variables of ours along.
+TRACEBACKS = Switch(
+    "tracebacks hold no local variables",
+    (
+        ("mcp_login.tracebacks.forget_locals", nothing),
+        ("mcp_login.portal.forget_locals", nothing),
+        ("mcp_login.errors.AuthError.twin", _itself),
+    ),
+)
+
+#: A caller's client sends its own credentials to nobody.
+CALLERS_CREDENTIALS = Switch(
+    "a caller's client keeps its credentials", (("mcp_login.network.http._SECRET_HEADERS", ()),)
+)
+
+#: The password of a proxy is not part of its name.
+PROXY_PASSWORD = Switch("a proxy is named without its password", (("mcp_login.network.http.host_of", _itself),))
+
+#: Keys of our TLS connections are not written to a file that the environment names.
+KEY_LOG = Switch(
+    "TLS keys are not logged", (("mcp_login.network.http.default_ssl_context", ssl.create_default_context),)
+)
