@@ -4,6 +4,8 @@ The specification has any server name any authorization server, so a login can l
 right (a company's single sign-on), and the names tell. It is told, not asked: nothing is granted before the person approves at
 the authorization server, and until then Ctrl-C ends the login.
 
+Where the page is on another site than the issuer, that is told at every login: which page it was is not kept.
+
 Two hosts are of one site if they are equal, or have the same registrable domain by the public suffix list
 (publicsuffix.org, its private part included: two tenants of one hosting service are two sites). IP addresses, and names of this
 machine (localhost), are of one site only if they are equal. Ports don't count.
@@ -52,8 +54,10 @@ def announcement(url: AuthorizationUrl, known: Callable[[], Collection[tuple[str
     readable = all(_is_readable(address) for address in (url.server_url, url.issuer, url))
     if readable and same_site(_host(resource), _host(issuer)) and same_site(_host(resource), _host(page)):
         return None
-    # Another server may name an issuer that is known from a server that is trusted.
-    if (_host(resource), url.issuer) in known():
+    # Another server may name an issuer that is known from a server that is trusted. And it is the issuer that is known: where its
+    # page was, was not told if that was on the server's own site.
+    is_known = (_host(resource), url.issuer) in known()
+    if is_known and readable and same_site(_host(issuer), _host(page)):
         return None
     rows = [
         ("resource", [printable((url.resource or url.server_url).partition("?")[0])]),
@@ -65,7 +69,7 @@ def announcement(url: AuthorizationUrl, known: Callable[[], Collection[tuple[str
     return "\n".join(
         [
             styled(
-                f"{host_shown(resource)} sends you to another site to log in, for the first time:",
+                f"{host_shown(resource)} sends you to another site to log in{'' if is_known else ', for the first time'}:",
                 sys.stderr,
                 bold=True,
             ),
