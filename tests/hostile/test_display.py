@@ -1,6 +1,6 @@
 """Text of strangers before a person: on a terminal, in JSON, in a log, in a browser; and who asks for what, told beforehand.
 
-RFC 9700 section 4.1 (phishing); CVE-2025-58444 (metadata is hostile text wherever it is shown); Unicode Technical Report 36.
+RFC 9728 section 7.8 (phishing); CVE-2025-58444 (metadata is hostile text wherever it is shown); Unicode Technical Report 36.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def test_the_words_of_a_revocation_endpoint_do_nothing_to_a_terminal(world: Worl
     assert "did not confirm" in terminal.err
 
 
-@attack("RFC 9110 section 15; our own rule", CLEANED)
+@attack("RFC 6749 section 5.2", CLEANED)
 def test_an_error_word_that_is_no_word_is_shown_as_text(world: World, terminal: Terminal) -> None:
     resource, server = world.server()
     server.on["/token"] = lambda _: refusal("no", error=EVERYTHING)
@@ -277,7 +277,7 @@ TOLD_BY = "sends you to another site to log in"
         ("a.b.compute.amazonaws.com", "c.b.compute.amazonaws.com"),
     ],
 )
-@attack("RFC 9700 section 4.4; MCP specification, Authorization Server Location", PUBLIC_SUFFIXES, TOLD)
+@attack("RFC 9728 section 7.8", PUBLIC_SUFFIXES, TOLD)
 def test_a_page_of_somebody_else_s_is_announced(world: World, terminal: Terminal, resource: str, issuer: str) -> None:
     """Before the browser opens: with the resource, the issuer's host and the scopes, and in our words."""
     server = two_sites(world, resource, issuer)
@@ -288,7 +288,7 @@ def test_a_page_of_somebody_else_s_is_announced(world: World, terminal: Terminal
     assert rows == {"resource": server.url, "issuer": issuer, "scopes": "files:read mail:send"}
 
 
-@attack("RFC 9700 section 4.4; our own rule", KNOWN_BY_PAGE_TOO)
+@attack("RFC 9728 section 7.8; our own rule", KNOWN_BY_PAGE_TOO)
 def test_a_first_login_at_home_does_not_open_the_way_to_other_pages(world: World, terminal: Terminal) -> None:
     """The first login is at the server's own site, so nothing is told; with the second one it shows another's page."""
     resource = two_sites(world, "mcp.example.com", "auth.example.com")
@@ -303,7 +303,7 @@ def test_a_first_login_at_home_does_not_open_the_way_to_other_pages(world: World
     assert re.search(r"^  login page +accounts\.example\.org$", terminal.before_browser, re.MULTILINE)
 
 
-@attack("RFC 9700 section 4.4; Unicode Technical Report 36 section 2", NETWORK_NAMES)
+@attack("RFC 9728 section 7.8; Unicode Technical Report 36 section 2", NETWORK_NAMES)
 def test_a_look_alike_is_shown_as_what_it_is(world: World, terminal: Terminal) -> None:
     """The Cyrillic а in аpple.com reads as a Latin one."""
     server = two_sites(world, "mcp.example.com", "xn--pple-43d.com")

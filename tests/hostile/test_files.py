@@ -103,7 +103,7 @@ def home(shared: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@attack("RFC 9700 section 4.14; our own rule", MODES)
+@attack("MCP specification, Token Theft", MODES)
 def test_nobody_else_reads_what_a_login_leaves(world: World, home: Path) -> None:
     """The list of logins, the login itself, the locks, and the word of a token that was used up."""
     resource, server = world.server()
