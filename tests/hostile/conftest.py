@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,6 +48,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         yield
         pytest.fail("The attack fails without its defence, too: so this test can't fail, or something else stops it.")
     return True
+
+
+@pytest.fixture(autouse=True)
+def _log() -> Iterator[None]:
+    """The command line takes the library's log over; a test that runs it in this process gives it back."""
+    logger, root = logging.getLogger("mcp_login"), logging.getLogger()
+    before = (list(logger.handlers), logger.propagate, list(root.handlers))
+    yield
+    logger.handlers[:], logger.propagate, root.handlers[:] = before
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ OTHER_NAMES = [
 ]
 
 
-@attack("security best practices, DNS rebinding; RFC 9112 section 3.2", HOST)
+@attack("RFC 9112 section 3.2; DNS rebinding", HOST)
 def test_under_another_name_the_listener_takes_no_answer(login: OpenLogin) -> None:
     """A page of evil.example whose name leads to this machine by now would be of one origin with the answers."""
     target = login.approved()
@@ -346,7 +346,7 @@ def _is_open(peer: socket.socket) -> bool:
         return False
 
 
-@attack("RFC 9112 section 2.3; our own limit", HEAD_LIMIT)
+@attack("RFC 6585 section 5; our own limit", HEAD_LIMIT)
 def test_a_head_without_an_end_is_not_kept(login: OpenLogin) -> None:
     with limited(seconds=5, memory=16 << 20), socket.create_connection(("127.0.0.1", login.port), timeout=5) as peer:
         peer.sendall(f"GET /callback HTTP/1.1\r\nHost: {login.authority}\r\nX: ".encode())

@@ -65,7 +65,7 @@ def lead_to(world: World, endpoint: str, **options: Any) -> Outcome:
         ("win32", "https://mcp.example.com\\@evil.example/"),
     ],
 )
-@attack("CVE-2025-6514; MCP specification, Communication Security", WEB_ADDRESSES_ONLY)
+@attack("security best practices, OAuth Authorization URL Validation; CVE-2025-6514", WEB_ADDRESSES_ONLY)
 def test_no_program_gets_anything_but_a_web_address(world: World, system: System, endpoint: str) -> None:
     launchers = Launchers(system).install(world.monkeypatch)
     outcome = lead_to(world, endpoint)
@@ -184,7 +184,7 @@ def recording_browser(folder: Path) -> Path:
 
 
 @posix
-@attack("RFC 9700 section 4.2; our own rule", SECRET_TAKEN_OUT)
+@attack("our own rule", SECRET_TAKEN_OUT)
 def test_the_browser_s_process_gets_no_secret_of_the_command(
     world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

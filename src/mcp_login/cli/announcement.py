@@ -4,6 +4,8 @@ The specification has any server name any authorization server, so a login can l
 right (a company's single sign-on), and the names tell. It is told, not asked: nothing is granted before the person approves at
 the authorization server, and until then Ctrl-C ends the login.
 
+Where the page is on another site than the issuer, that is told at every login: which page it was is not kept.
+
 Two hosts are of one site if they are equal, or have the same registrable domain by the public suffix list
 (publicsuffix.org, its private part included: two tenants of one hosting service are two sites). IP addresses, and names of this
 machine (localhost), are of one site only if they are equal. Ports don't count.

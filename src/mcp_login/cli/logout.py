@@ -56,7 +56,7 @@ class Ended:
         where = printable(self.server_url, 2000) + ("" if self.account is None else f" ({printable(self.account)})")
         if not self.deleted:
             if self.failure is None:
-                say(f"There was no login at {where}.{'' if self.hint is None else f' {self.hint}'}")
+                say(f"There was no login at {where}.{'' if self.hint is None else f' {printable(self.hint, 2000)}'}")
             else:
                 warn(f"Not logged out at {where}: {self.failure.message}")
                 if self.failure.hint is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mcp_login.surroundings import stand_in
 
-__all__ = ["data_path", "lock_path", "state_path"]
+__all__ = ["data_path", "lock_path", "own_folders", "state_path"]
 
 _APP = "mcp-login"
 
@@ -30,6 +30,17 @@ def state_path() -> Path:
     import platformdirs
 
     return platformdirs.user_state_path(_APP, appauthor=False)
+
+
+def own_folders(path: Path) -> list[Path]:
+    """The folders from this library's own one down to `path`; `path` alone where it lies elsewhere.
+
+    Each of them counts: whoever may write to one decides what the next one is.
+    """
+    for root in (data_path(), state_path()):
+        if path.is_relative_to(root):
+            return [folder for folder in (*reversed(path.parents), path) if folder.is_relative_to(root)]
+    return [path]
 
 
 def lock_path(directory: Path, key: str, kind: str = "lock") -> Path:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mcp_login.errors import StorageError, StorageUnavailable
 
+from .paths import own_folders
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -30,6 +32,10 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+#: What others may do with what is made here: nothing, whatever the umask.
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+
 #: A larger file is not one of ours (bytes).
 _LARGEST = 4 << 20
 
@@ -42,25 +48,40 @@ _PAUSE = 0.01
 def private_directory(path: Path) -> Path:
     """`path`, a folder of this user's that nobody else can write to; made (0700) if it is missing.
 
-    Raises `StorageUnavailable` where it can't be made and `StorageError` where it is another user's or open to others.
+    The same is asked of the folders above it up to this library's own one. Raises `StorageUnavailable` where it can't be made and
+    `StorageError` where one of them is another user's or open to others.
+
+    Who can rename what is above those can put another folder there after this look: one of their own, in which they can remove
+    our files and read none.
     """
+    ours = own_folders(path)
     try:
         # One after the other: with parents=True the mode counts for the last one only, and the umask may be anything.
-        for folder in reversed([path, *path.parents]):
+        for folder in reversed(ours[0].parents):
             if not folder.exists():
-                folder.mkdir(mode=0o700, exist_ok=True)
-        path.mkdir(mode=0o700, exist_ok=True)
-        found = path.stat()
+                folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        for folder in ours:
+            folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            require_own_folder(folder, folder.lstat(), folder.stat())
     except OSError as error:
         raise _unavailable("make the folder", path, error) from None
+    return path
+
+
+def require_own_folder(path: Path, named: os.stat_result, found: os.stat_result) -> None:
+    """Raise `StorageError` unless the folder `found` is this user's alone. `named` is what is at `path`: it, or a link to it."""
     if sys.platform != "win32":
         if found.st_uid != os.geteuid():
             raise StorageError(
                 f"The folder {path} belongs to another user. Set MCP_LOGIN_HOME to a folder of your own."
             )
+        if named.st_uid not in (os.geteuid(), 0):
+            # Who made the link can let it lead to another folder of ours at any time.
+            raise StorageError(
+                f"The folder {path} is a symbolic link of another user's. Set MCP_LOGIN_HOME to a folder of your own."
+            )
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise StorageError(f"Other users can write to the folder {path}. Run: chmod go-w {str(path)!r}")
-    return path
 
 
 def open_private(path: Path, flags: int) -> int:
@@ -75,14 +96,23 @@ def open_private(path: Path, flags: int) -> int:
         | getattr(os, "O_BINARY", 0)
     )
     try:
-        descriptor = _patiently(lambda: os.open(path, flags, 0o600))
+        descriptor = _patiently(lambda: os.open(path, flags, FILE_MODE))
     except FileNotFoundError:
         raise
     except OSError as error:
         if _is_link(path):
             raise StorageError(f"{path} is a symbolic link. Remove it and try again.") from None
         raise _unavailable("open", path, error) from None
-    found = os.fstat(descriptor)
+    try:
+        require_own_file(path, os.fstat(descriptor))
+    except StorageError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def require_own_file(path: Path, found: os.stat_result) -> None:
+    """Raise `StorageError` unless what was `found` at `path` is a regular file that is this user's alone."""
     problem = None
     if not stat.S_ISREG(found.st_mode):
         problem = "is no regular file"
@@ -91,9 +121,7 @@ def open_private(path: Path, flags: int) -> int:
     elif sys.platform != "win32" and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         problem = "is open to other users"
     if problem:
-        os.close(descriptor)
         raise StorageError(f"{path} {problem}. Remove it and log in again.")
-    return descriptor
 
 
 def _is_link(path: Path) -> bool:
@@ -195,7 +223,7 @@ def set_aside(path: Path) -> Path | None:
 
 def _write_new(path: Path, data: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+    with os.fdopen(os.open(path, flags, FILE_MODE), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -86,16 +86,6 @@ def test_arguments_in_the_variable_stay_arguments(browser: Path) -> None:
 
 
 @posix_only
-def test_what_a_shell_would_run_arrives_encoded(browser: Path, tmp_path: Path) -> None:
-    hostile = f"https://as.example.com/$(touch${{IFS}}{tmp_path}/owned)?a=`id`&b='x'\"y\"|z<>%zz"
-    assert run(f"open_browser({hostile!r})", BROWSER=f"{browser} %s &")[0] is True
-    argument = "".join(seen(browser)["arguments"])
-    assert not set("$()`'\"|<>{}") & set(argument)
-    assert argument.endswith("%25zz")
-    assert not (tmp_path / "owned").exists()
-
-
-@posix_only
 def test_a_browser_in_the_background_gets_none_of_our_standard_streams(browser: Path) -> None:
     """An MCP server on stdio speaks its protocol there; a browser that writes to it would break the protocol."""
     value, noise = run(f"open_browser({GOOD!r})", BROWSER=f"{browser} %s &")

@@ -138,12 +138,13 @@ def test_only_the_first_login_at_an_issuer_is_told() -> None:
         assert announcement(url_of(), lambda: {("mcp.example.com", other)}) is not None  # noqa: B023 - called at once
 
 
-def test_a_page_of_another_site_than_the_known_issuers_is_told_each_time() -> None:
-    """A server whose first login was at its own page would else lead to anybody's, unsaid."""
-    elsewhere = announcement(url_of("https://accounts.example.org/authorize"), lambda: {("mcp.example.com", ISSUER)})
-    assert elsewhere is not None
-    assert "accounts.example.org" in elsewhere
-    assert "sends you to another site to log in:" in elsewhere
+def test_a_login_page_of_a_third_site_is_told_at_every_login() -> None:
+    """A server whose first login was on its own site could lead anywhere with the second one."""
+    url = url_of("https://phish.example.org/authorize", issuer="https://auth.example.com")
+    told = announcement(url, lambda: {("mcp.example.com", "https://auth.example.com")})
+    assert told is not None
+    assert told.splitlines()[0] == "mcp.example.com sends you to another site to log in:"
+    assert "login page  phish.example.org" in told
 
 
 def test_an_issuer_known_from_another_server_is_told() -> None:
