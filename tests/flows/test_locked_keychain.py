@@ -162,8 +162,9 @@ def test_a_note_that_can_not_be_read_says_nothing(
 
 @pytest.mark.usefixtures("_quiet")
 def test_what_could_not_be_saved_is_saved_by_the_next_demand(
-    server: EmbeddedServer, person: Person, keychain: Keychain
+    server: EmbeddedServer, person: Person, keychain: Keychain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mcp_login.renewal.PEER_LIMIT", 0.0)  # nobody need wait for it any more
     login = login_of(server, person, storage=KeychainStorage(backend=keychain))
     keychain.locked = True
     server.expire_access_tokens()
