@@ -518,6 +518,26 @@ def test_a_program_does_not_wait_for_ever_for_another_one_to_save_its_tokens(
 
 
 @pytest.mark.usefixtures("_quiet")
+def test_who_asks_for_a_login_gets_one_where_another_program_can_not_save_its_tokens(
+    server: EmbeddedServer, person: Person, keychain: Keychain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is locked for that one only, as over SSH. It goes on with its own, and takes those of the login when it can."""
+    monkeypatch.setattr("mcp_login.renewal.PEER_LIMIT", 0.1)
+    first = Program(server, person, keychain).login
+    opened = Keychain()
+    opened.passwords = keychain.passwords
+    second = program(server, person, opened)
+    age(second.storage, server.url, 7200)
+    mcp_login.sync.login(server.url, **second.options)
+    assert second.windows == 2
+    assert first.ask().status_code == 200
+    keychain.read_only = False
+    server.expire_access_tokens()
+    assert [first.ask().status_code, second.ask().status_code] == [200, 200]
+    assert (server.reuse_detections, second.windows) == (0, 2)
+
+
+@pytest.mark.usefixtures("_quiet")
 def test_a_token_that_is_still_good_is_used_while_another_program_has_newer_ones(
     serve: Serve, person: Person, keychain: Keychain
 ) -> None:
