@@ -100,7 +100,7 @@ async def logout(server_url: str, *, forget_client: bool = False, **options: Unp
     A revocation that fails is reported in the result; the credentials are deleted in any case. Tokens that another account
     uses too are not revoked. `forget_client` also forgets this client's registration at the authorization server.
 
-    Raises `StorageError` where nothing could be deleted.
+    Raises `StorageError` where what is stored could not be deleted. What this program kept in memory is ended all the same.
     """
     session = login_session(server_url, options)
     return await _on_portal(lambda: _log_out(session, forget_client))

@@ -196,7 +196,8 @@ class Keeping:
             pass
         self.elsewhere = TransportError(
             f"Another program has refreshed the login at {session.shown_url}, and could not save its tokens yet. It tries "
-            "every few seconds: see that it can write to the storage, and try again.",
+            "every few seconds: see that it can write to the storage, and try again, or log in anew with "
+            f"`mcp-login login {session.shown_url}`.",
             may_have_acted=False,
         )
         raise self.elsewhere

@@ -68,9 +68,14 @@ class Renewal:
             try:
                 return await self._fulfil_or_fall_back(demand)
             except TransportError as error:
-                limit = deadline - asyncio.get_running_loop().time()
-                if error is not self._keeping.elsewhere or not await self._keeping.is_saved_elsewhere(limit):
+                if error is not self._keeping.elsewhere:
                     raise
+                limit = deadline - asyncio.get_running_loop().time()
+                if not await self._keeping.is_saved_elsewhere(limit):
+                    if not (demand.explicit and demand.may_ask):
+                        raise
+                    # Whoever asks for a login wants one. The other program takes what comes of it when it can read again.
+                    demand = dataclasses.replace(demand, kind="login")
 
     async def _fulfil_or_fall_back(self, demand: Demand) -> Renewed:
         session = self._session

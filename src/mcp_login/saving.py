@@ -120,6 +120,8 @@ class Unsaved:
     task: asyncio.Task[None] | None = None
     #: Whether others can know of them by now, as far as they ever will.
     announced: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Whether they don't wait any more, so that others need not wait for them.
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     def of(cls, session: Session, record: Record, base: str | None) -> Unsaved:
@@ -177,6 +179,13 @@ class Unsaved:
                 return "superseded"
         raise StorageUnavailable("Other programs change the stored login all the time. Try again.")
 
+    def let_go(self) -> None:
+        """End the work that saves them."""
+        if self.task is not None:
+            # At exit this is another thread than the loop's, which may be closed.
+            with contextlib.suppress(RuntimeError):
+                self.task.get_loop().call_soon_threadsafe(self.over.set)
+
     async def drop(self) -> None:
         """Somebody has logged out, and couldn't revoke these."""
         _log.info("somebody has logged out at %s: tokens that came after that are revoked", self.shown_url)
@@ -223,7 +232,9 @@ def waiting_for(storage: Storage, key: str) -> Unsaved | None:
 
 def settled(storage: Storage, key: str) -> None:
     """Nothing waits for `storage` any more: it was saved, or the login is over."""
-    _waiting.pop((id(storage), key), None)
+    waiting = _waiting.pop((id(storage), key), None)
+    if waiting is not None:
+        waiting.let_go()
 
 
 def saving_pauses() -> Iterator[float]:
@@ -249,36 +260,37 @@ def save_later(
     before = _waiting.get(place)
     _waiting[place] = unsaved
     _try_at_exit()
-    if not again:
-        unsaved.announced.set()
-        return None
-    if before is not None and before.task is not None and before.task.get_loop() is asyncio.get_running_loop():
+    if before is not None and before.task is not None and _is_under_way(before.task):
         # Its work goes on with these.
-        unsaved.task, unsaved.announced = before.task, before.announced
-    if unsaved.task is None or unsaved.task.done():
-        unsaved.announced = asyncio.Event()
-        unsaved.task = asyncio.get_running_loop().create_task(_save_later(place, unsaved.announced, pauses()))
+        unsaved.task, unsaved.announced, unsaved.over = before.task, before.announced, before.over
+    elif again:
+        unsaved.announced, unsaved.over = asyncio.Event(), asyncio.Event()
+        unsaved.task = asyncio.get_running_loop().create_task(_announce_and_try_again(unsaved, pauses()))
+    else:
+        unsaved.announced.set()
     return unsaved.task
 
 
-async def _save_later(place: tuple[int, str], announced: asyncio.Event, pauses: Iterator[float]) -> None:
-    first = _waiting.get(place)
+def _is_under_way(task: asyncio.Task[None]) -> bool:
+    """Whether `task` is this process's own, and not of one that this was forked from."""
+    return task.get_loop() is asyncio.get_running_loop() and not task.done()
+
+
+async def _announce_and_try_again(first: Unsaved, pauses: Iterator[float]) -> None:
     try:
         async with contextlib.AsyncExitStack() as stack:
-            if first is not None:
-                with contextlib.suppress(TimeoutError, StorageError):
-                    async with asyncio.timeout(_ANNOUNCE_LIMIT):
-                        await stack.enter_async_context(waiting_lock(first.storage, first.key))
-            announced.set()
-            await _try_again(place, pauses)
+            with contextlib.suppress(TimeoutError, StorageError):
+                async with asyncio.timeout(_ANNOUNCE_LIMIT):
+                    await stack.enter_async_context(waiting_lock(first.storage, first.key))
+            first.announced.set()
+            await _try_again((id(first.storage), first.key), first.over, pauses)
     finally:
-        announced.set()
+        first.announced.set()
 
 
-async def _try_again(place: tuple[int, str], pauses: Iterator[float]) -> None:
+async def _try_again(place: tuple[int, str], over: asyncio.Event, pauses: Iterator[float]) -> None:
     for pause in pauses:
-        await asyncio.sleep(pause)
-        waiting = _waiting.get(place)
+        waiting = None if await _is_set_within(over, pause) else _waiting.get(place)
         if waiting is None:
             break
         if not waiting.is_current:  # a test is over
@@ -290,12 +302,17 @@ async def _try_again(place: tuple[int, str], pauses: Iterator[float]) -> None:
         except (StorageLocked, StorageUnavailable) as error:
             _log.debug("%s: still not saved: %s", waiting.shown_url, type(error).__name__)
             if isinstance(error, StorageLocked) and time.monotonic() - began > _SHORTEST_ANSWER:
-                await asyncio.sleep(_ASKED_PAUSE)
+                await _is_set_within(over, _ASKED_PAUSE)
         except StorageError as error:
             _log.debug("%s: not saved: %s", waiting.shown_url, error)
             break
-        if place not in _waiting:
-            break
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 def _try_at_exit() -> None:

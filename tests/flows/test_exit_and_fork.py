@@ -83,13 +83,11 @@ class Dead(KeyringBackend):
     def get_password(self, service, username):
         if self.reading:
             threading.Event().wait()
-        return value
+        return value if service == f"mcp-login:{url}" else None
 
     def set_password(self, service, username, password):
         hangs.set()
         threading.Event().wait()
-
-    delete_password = set_password
 
 hangs = threading.Event()
 from mcp_login.storage.envelope import seal
@@ -101,7 +99,7 @@ async def main():
     if Dead.reading:
         await asyncio.wait([call], timeout=0.5)
     else:
-        await asyncio.to_thread(hangs.wait, 10)
+        assert await asyncio.to_thread(hangs.wait, 10)
     call.cancel()
 
 asyncio.run(main())

@@ -162,8 +162,9 @@ def test_a_note_that_can_not_be_read_says_nothing(
 
 @pytest.mark.usefixtures("_quiet")
 def test_what_could_not_be_saved_is_saved_by_the_next_demand(
-    server: EmbeddedServer, person: Person, keychain: Keychain
+    server: EmbeddedServer, person: Person, keychain: Keychain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mcp_login.renewal.PEER_LIMIT", 0.0)  # nobody need wait for it any more
     login = login_of(server, person, storage=KeychainStorage(backend=keychain))
     keychain.locked = True
     server.expire_access_tokens()
@@ -514,6 +515,26 @@ def test_a_program_does_not_wait_for_ever_for_another_one_to_save_its_tokens(
         second.ask()
     assert (refreshes(server), server.reuse_detections, second.windows) == (1, 0, 1)
     assert first.ask().status_code == 200
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_who_asks_for_a_login_gets_one_where_another_program_can_not_save_its_tokens(
+    server: EmbeddedServer, person: Person, keychain: Keychain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is locked for that one only, as over SSH. It goes on with its own, and takes those of the login when it can."""
+    monkeypatch.setattr("mcp_login.renewal.PEER_LIMIT", 0.1)
+    first = Program(server, person, keychain).login
+    opened = Keychain()
+    opened.passwords = keychain.passwords
+    second = program(server, person, opened)
+    age(second.storage, server.url, 7200)
+    mcp_login.sync.login(server.url, **second.options)
+    assert second.windows == 2
+    assert first.ask().status_code == 200
+    keychain.read_only = False
+    server.expire_access_tokens()
+    assert [first.ask().status_code, second.ask().status_code] == [200, 200]
+    assert (server.reuse_detections, second.windows) == (0, 2)
 
 
 @pytest.mark.usefixtures("_quiet")

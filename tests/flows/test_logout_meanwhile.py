@@ -15,6 +15,7 @@ from keyring.errors import KeyringLocked, NoKeyringError
 
 import mcp_login.sync
 from mcp_login import FileStorage, KeychainStorage, LoginRequired, MemoryStorage, StorageLocked, StorageWarning
+from mcp_login.storage.index import Index
 from mcp_login.testing import Fault
 from tests.flows.support import Login, age, login_of, run, stored
 from tests.unit.storage.keyrings import FailingKeyring, MemoryKeyring
@@ -136,6 +137,38 @@ def test_a_record_that_was_deleted_by_hand_in_a_refresh_is_saved_again(
     assert server.count("revocation") == 0
     assert login.ask(auth=login.oauth()).status_code == 200
     assert login.windows == 1
+
+
+def test_a_record_that_is_gone_from_storage_and_list_was_ended_whoever_did_it(
+    serve: Serve, person: Person, tmp_path: Path
+) -> None:
+    """The criterion itself; so a login that is listed elsewhere counts as logged out as soon as it is deleted."""
+    server = serve()
+    storage = FileStorage(tmp_path / "logins")
+    login = login_of(server, person, storage=storage)
+    age(storage, server.url, 7200)
+    refresh = Refresh(server, lambda: mcp_login.sync.access_token(server.url, storage=storage))
+    Index().remove(server.url)
+    run(storage.delete(server.url))
+    assert isinstance(refresh.end(), LoginRequired)
+    assert login.record is None
+    assert len(revoked(server)) == 2
+
+
+def test_a_login_that_is_finished_after_a_logout_stays(serve: Serve, person: Person, storage: Storage) -> None:
+    """Whoever logs in means it."""
+    server = serve()
+    login = login_of(server, person, storage=storage)
+    go = threading.Event()
+    server.faults.token_endpoint = Fault(wait_for=go)
+    thread = threading.Thread(target=lambda: mcp_login.sync.login(server.url, **login.options, force=True))
+    thread.start()
+    server.requests.wait_for("token", times=2)
+    assert mcp_login.sync.logout(server.url, storage=storage).deleted
+    go.set()
+    thread.join(20)
+    assert login.record is not None
+    assert login.record.access_token not in revoked(server)
 
 
 @pytest.mark.parametrize("theirs_is_newer", [True, False])

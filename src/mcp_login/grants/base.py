@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Grant", "Order", "Save"]
 
-#: Stores the record, unless what is stored has changed meanwhile.
+#: Stores the record, in the place of whatever is stored: whoever logs in means it.
 Save: TypeAlias = "Callable[[Record], Awaitable[None]]"
 
 
