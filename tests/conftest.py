@@ -24,6 +24,9 @@ pytest_plugins = ["pytester"]
 
 loopback_only.install()
 
+# tests/run.py has this process measured. Those that tests start are not: they would write their figures where they end.
+os.environ.pop("COVERAGE_PROCESS_START", None)
+
 # Before anything asks keyring for a backend, once for this process. A test of a real keychain starts other processes.
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 

@@ -76,7 +76,7 @@ def install() -> None:
     """Patch `socket` for the rest of this process. A second call changes nothing."""
     if getattr(socket, "_loopback_only", False):
         return
-    socket._loopback_only = True  # type: ignore[attr-defined]
+    socket._loopback_only = True  # type: ignore[attr-defined]  # noqa: SLF001 - our own mark
     redirect_connections(_check)
     connect_ex, sendto = socket.socket.connect_ex, socket.socket.sendto
     getaddrinfo = socket.getaddrinfo

@@ -2,9 +2,10 @@
 
 Makes the virtual environment `.venv`, installs this package with its extras and dependency groups, installs the real
 parts that can be had here (tests/real/parts.py: Debian packages only as root, Node packages where there is npm), then
-checks lint, format, types, the public types, the import contracts, and runs the tests under branch coverage.
+makes the checks of `CHECKS`, as many at a time as there are cores, and runs the tests under branch coverage: first all that
+can run beside each other, one process for each core; then those marked `alone`, one by one.
 
-`--no-install` takes the environment as it is. Other arguments go to pytest, and then only the tests are run.
+`--no-install` takes the environment as it is. Other arguments go to pytest, and then only the tests are run, in one process.
 With CI=true a part that is missing is a failure instead of a skipped test. The exit status is 0 if all went well.
 """
 
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,18 +26,28 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 
+#: The longest first, so that none is left over when the others are done.
 CHECKS: dict[str, list[str]] = {
-    "lint": ["ruff", "check", "."],
-    "format": ["ruff", "format", "--check", "."],
     "types": ["mypy"],
     "types on Windows": ["mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32"],
     "types on macOS": ["mypy", "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin"],
+    "docs": ["python", "tests/docs/site.py"],
     "public types": ["pyright", "--verifytypes", "mcp_login", "--ignoreexternal"],
+    "secrets": ["python", "tests/leaks.py"],
+    "vulnerabilities": ["python", "tests/vulnerabilities.py"],
+    "lint": ["ruff", "check", "."],
+    "format": ["ruff", "format", "--check", "."],
     "imports": ["lint-imports"],
     "workflow": ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/ci.yml"],
+    "workflow's security": ["zizmor", "--offline", "--quiet", "--persona=pedantic", ".github"],
     "updates": ["check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml"],
-    "docs": ["python", "tests/docs/site.py"],
 }
+
+#: The exit status of a check that can't be made here, as automake's: not passed, and no failure.
+SKIPPED = 77
+
+#: How many checks, or processes of tests, run at a time. More than that wait for each other's turn.
+AT_ONCE = min(os.cpu_count() or 1, 4)
 
 
 def say(text: str) -> None:
@@ -52,19 +64,34 @@ def environment() -> dict[str, str]:
     return {**variables, "VIRTUAL_ENV": str(VENV), "PATH": path, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
 
 
-def run(*command: str | Path, shown: bool = True) -> bool:
-    """Run a command in the repository; whether it went well. Without `shown` it is heard only if it fails."""
-    words = [str(word) for word in command]
-    words[0] = shutil.which(words[0], path=str(BIN)) or words[0]
-    if shown:
-        return subprocess.run(words, cwd=ROOT, env=environment(), check=False).returncode == 0
+def run(*command: str | Path, **variables: str) -> bool:
+    """Run a command in the repository, and show what it prints; whether it went well."""
+    return subprocess.run(_words(command), cwd=ROOT, env=environment() | variables, check=False).returncode == 0
+
+
+def hear(*command: str | Path) -> tuple[int, bytes]:
+    """Run a command in the repository: its exit status, and what it would have printed."""
     done = subprocess.run(
-        words, cwd=ROOT, env=environment(), check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        _words(command),
+        cwd=ROOT,
+        env=environment(),
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
-    if done.returncode:
-        sys.stdout.buffer.write(done.stdout)
-        sys.stdout.flush()
-    return done.returncode == 0
+    return done.returncode, done.stdout
+
+
+def show(printed: bytes) -> None:
+    """Print what a command would have printed."""
+    sys.stdout.buffer.write(printed)
+    sys.stdout.flush()
+
+
+def _words(command: tuple[str | Path, ...]) -> list[str]:
+    words = [str(word) for word in command]
+    return [shutil.which(words[0], path=str(BIN)) or words[0], *words[1:]]
 
 
 def install() -> bool:
@@ -81,27 +108,46 @@ def install() -> bool:
         return False
     pip: list[str | Path] = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     # dependency groups need pip 25.1
-    installed = run(*pip, "--upgrade", "pip>=25.1", shown=False) and run(
-        *pip, "--editable", ".[cli,httpx2,testing]", "--group", "dev", shown=False
-    )
-    if installed:
-        stamp.write_text(wanted)
+    for wishes in (["--upgrade", "pip>=25.1"], ["--editable", ".[cli,httpx2,testing]", "--group", "dev"]):
+        status, printed = hear(*pip, *wishes)
+        if status:
+            show(printed)
+            return False
+    stamp.write_text(wanted)
+    return True
+
+
+def install_all() -> bool:
+    """The virtual environment and, at the same time, the real parts; whether the former is there."""
+    with ThreadPoolExecutor(1) as pool:
+        # It says itself what it left out, and the tests that lack it are skipped or fail with the reason.
+        parts = pool.submit(hear, sys.executable, ROOT / "tests" / "real" / "parts.py", "install")
+        installed = install()
+        show(parts.result()[1])
     return installed
 
 
-def check(name: str, *command: str | Path, shown: bool = False) -> bool:
-    """Run one check and say how it went."""
+def check(name: str, *command: str | Path) -> bool:
+    """Make one check and say how it went; what it prints is shown if it fails. One that can't be made here fails nothing."""
     started = time.monotonic()
-    passed = run(*command, shown=shown)
-    say(f"{'ok    ' if passed else 'FAILED'} {name} ({time.monotonic() - started:.1f} s)")
+    status, printed = hear(*command)
+    told = f"{name} ({time.monotonic() - started:.1f} s)"
+    if status == SKIPPED:
+        say(f"skipped {told}: {printed.decode(errors='replace').strip()}")
+    elif status:
+        show(printed)
+        say(f"FAILED  {told}")
+    else:
+        say(f"ok      {told}")
+    return status in (0, SKIPPED)
+
+
+def test(name: str, *options: str) -> bool:
+    """Run tests and say how it went. Their processes are measured from their first line on, and none that they start."""
+    started = time.monotonic()
+    passed = run(PYTHON, "-m", "pytest", *options, COVERAGE_PROCESS_START=str(ROOT / "pyproject.toml"))
+    say(f"{'ok     ' if passed else 'FAILED '} {name} ({time.monotonic() - started:.1f} s)")
     return passed
-
-
-def total_coverage() -> str:
-    """The share of lines and branches that the tests ran, in percent."""
-    command = [shutil.which("coverage", path=str(BIN)) or "coverage", "report", "--format=total"]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), check=False, stdout=subprocess.PIPE, text=True)
-    return done.stdout.strip()
 
 
 def main(arguments: list[str]) -> int:
@@ -109,26 +155,23 @@ def main(arguments: list[str]) -> int:
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this with an older one shall read why
         say("Python 3.11 or newer is needed")
         return 2
-    as_it_is = "--no-install" in arguments
     for_pytest = [argument for argument in arguments if argument != "--no-install"]
-    if not as_it_is:
-        if not install():
-            return 2
-        # It says itself what it left out, and the tests that lack it are skipped or fail with the reason.
-        run(PYTHON, ROOT / "tests" / "real" / "parts.py", "install")
+    if "--no-install" not in arguments and not install_all():
+        return 2
     if for_pytest:
         return 0 if run(PYTHON, "-m", "pytest", *for_pytest) else 1
-    failed = [name for name, command in CHECKS.items() if not check(name, *command)]
-    run("coverage", "erase")
-    if not check("tests", "coverage", "run", "-m", "pytest", shown=True):
-        failed.append("tests")
-    run("coverage", "combine", "--quiet")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        went = dict(zip(CHECKS, pool.map(lambda name: check(name, *CHECKS[name]), CHECKS), strict=True))
+    hear("coverage", "erase")
+    went["tests"] = test("tests", "-m", "not alone", f"--numprocesses={AT_ONCE}", "--dist=worksteal")
+    went["tests, alone"] = test("tests, alone", "-m", "alone")
+    hear("coverage", "combine")
     # What only other systems run counts as missed here, and on Linux alone are all real parts to be had.
     threshold = [] if sys.platform == "linux" else ["--fail-under=0"]
-    if check("coverage", "coverage", "report", *threshold):
-        say(f"coverage {total_coverage()} %")
-    else:
-        failed.append("coverage")
+    went["coverage"] = check("coverage", "coverage", "report", *threshold)
+    if went["coverage"]:
+        say(f"coverage {hear('coverage', 'report', '--format=total')[1].decode().strip()} %")
+    failed = [name for name, passed in went.items() if not passed]
     say(f"failed: {', '.join(failed)}" if failed else "all checks passed")
     return 1 if failed else 0
 

@@ -183,7 +183,7 @@ class Obtaining:
         chosen = self._session.resource
         if chosen is SERVER_RESOURCE:
             return discovery.resource
-        assert chosen is None or isinstance(chosen, str)  # noqa: S101
+        assert chosen is None or isinstance(chosen, str)  # noqa: S101 - the other mark was seen above
         return chosen
 
 

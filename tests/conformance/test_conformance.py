@@ -1,43 +1,26 @@
 """The official conformance suite for MCP clients: every `auth/` scenario that is no extension, each run singly.
 
-14 scenarios at 2025-11-25 and at 2026-07-28, 11 at 2026-07-28, the two of 2025-03-26 at that version: 41 runs. The
-first test starts all that are wanted, a few at a time; each test awaits its own.
+14 scenarios at 2025-11-25 and at 2026-07-28, 11 at 2026-07-28, the two of 2025-03-26 at that version: 41 runs.
 """
 
 from __future__ import annotations
 
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conformance.client import REFUSED
-from tests.conformance.run import ALLOWED_TO_FAIL, RUNS, WORKERS, Result, Run, run
+from tests.conformance.run import ALLOWED_TO_FAIL, RUNS, Run, run
 from tests.real import parts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 __all__: list[str] = []
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(150)]
 
 
-@pytest.fixture(scope="session")
-def results(request: pytest.FixtureRequest) -> Iterator[Mapping[Run, Future[Result]]]:
-    """What comes of each run that this session's tests ask for."""
-    node, conformance = parts.need("node"), parts.need("conformance")
-    names = {item.name for item in request.session.items}
-    wanted = [each for each in RUNS if any(name.endswith(f"[{each}]") for name in names)]
-    pool = ThreadPoolExecutor(WORKERS)
-    yield {each: pool.submit(run, each, node=node, conformance=conformance) for each in wanted}
-    pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("wanted", RUNS, ids=str)
-def test_the_client_passes_every_check_of_the_scenario(wanted: Run, results: Mapping[Run, Future[Result]]) -> None:
-    result = results[wanted].result()
+def test_the_client_passes_every_check_of_the_scenario(wanted: Run) -> None:
+    result = run(wanted, node=parts.need("node"), conformance=parts.need("conformance"))
     # shown where the test fails
     sys.stdout.write(result.output)
 

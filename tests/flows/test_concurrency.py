@@ -222,7 +222,7 @@ async def test_whatever_asks_at_once_opens_one_window(serve: Serve, person: Pers
             group.start_soon(by_client, program.oauth())
             group.start_soon(by_client, program.auth)
             group.start_soon(anyio.to_thread.run_sync, lambda: mcp_login.sync.login(server.url, **options))
-            group.start_soon(anyio.to_thread.run_sync, lambda: program.ask())
+            group.start_soon(anyio.to_thread.run_sync, lambda: program.ask())  # noqa: PLW0108 - for mypy
     assert program.windows == 1
 
 

@@ -15,4 +15,4 @@ class TestKeychain(StorageContract):
     @pytest.fixture
     def open_storage(self) -> OpenStorage:
         keychain_items.remove_all()
-        return lambda: KeychainStorage()
+        return KeychainStorage

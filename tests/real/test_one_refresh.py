@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(150)]
 
 ROUNDS = [(title, storage) for title, (_, storages) in CROWDS.items() for storage in storages]
 IDS = [f"{title}, {storage}" for title, storage in ROUNDS]

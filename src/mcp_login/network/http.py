@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -295,7 +296,9 @@ def _place(url: httpx.URL) -> tuple[str, int | None]:
     return url.raw_host.decode("ascii").rstrip("."), url.port or (443 if url.scheme == "https" else 80)
 
 
+@cache
 def _user_agent() -> str:
+    # read from a file that is parsed like a mail: some milliseconds
     try:
         return f"mcp-login/{metadata.version('mcp-login')}"
     except metadata.PackageNotFoundError:

@@ -59,7 +59,7 @@ class ClientMetadata(BaseModel):
     scope: str | None = None
     grant_types: tuple[str, ...] = ("authorization_code", "refresh_token")
     response_types: tuple[str, ...] = ("code",)
-    token_endpoint_auth_method: TokenEndpointAuthMethod = "none"  # noqa: S105
+    token_endpoint_auth_method: TokenEndpointAuthMethod = "none"  # noqa: S105 - the name of a method
     #: OpenID Connect Registration section 2. If not given: web where a redirect URI is not on loopback, else native.
     application_type: Literal["native", "web"] = "native"
     contacts: tuple[str, ...] = ()

@@ -61,7 +61,7 @@ _DEAD_GRANT = frozenset(
 # Errors that some servers answer for a dead refresh token, then recognised by the description alone.
 _VAGUE = frozenset({"invalid_request", "invalid_token", "unauthorized_client"})
 _DEAD = r"(?:invalid|expired|revoked|unknown|inactive|incorrect|unrecognized)"
-_TOKEN = r"refresh[ _-]?token"  # noqa: S105
+_TOKEN = r"refresh[ _-]?token"  # noqa: S105 - words
 # Close to the noun and nothing else: "refresh_token is required" and "invalid scope for the refresh token" end nothing.
 _DEAD_REFRESH_TOKEN = re.compile(
     rf"\b{_DEAD}(?:(?:, | or | and |/){_DEAD})* {_TOKEN}(?:[.!:;]|$)"
@@ -74,7 +74,7 @@ _DEAD_REFRESH_TOKEN = re.compile(
 )
 _VISIBLE = re.compile(r"[!-~]+")
 # To log in anew, which is the advice elsewhere, is not what somebody wants who logged out.
-_TOKEN_LIVES_ON = "The token lives on until it expires; end the access in the server's own settings"  # noqa: S105
+_TOKEN_LIVES_ON = "The token lives on until it expires; end the access in the server's own settings"  # noqa: S105 - advice
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
 _MAX_PARAMETERS = 64
 #: The most bytes of an answer that is a form: decoding one takes eighty times its size.
@@ -87,7 +87,7 @@ class TokenResponse:
 
     access_token: str = field(repr=False)
     #: Always "Bearer": any other type is refused.
-    token_type: str = "Bearer"  # noqa: S105
+    token_type: str = "Bearer"  # noqa: S105 - a type
     #: Seconds from now, at least 0. None: the server didn't say.
     expires_in: float | None = None
     #: None: none was issued; on a refresh, the old one stays valid (section 6).

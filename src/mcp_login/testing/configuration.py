@@ -157,7 +157,7 @@ class Configuration:
     token_errors: Literal["by_status", "as_200", "ok_false"] = "by_status"  # noqa: S105 (a style)
     #: What a refresh token that is dead is answered with, and the status.
     dead_refresh_token_error: str = "invalid_grant"  # noqa: S105 (an error's name)
-    dead_refresh_token_description: str = "The refresh token is unknown, expired or revoked."  # noqa: S105
+    dead_refresh_token_description: str = "The refresh token is unknown, expired or revoked."  # noqa: S105 (words)
     invalid_grant_status: int = 400
 
     # On the wire.

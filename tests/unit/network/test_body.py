@@ -61,7 +61,9 @@ def test_a_body_of_exactly_the_limit_is_read() -> None:
     assert read([gzip.compress(b"x" * 1000)], "gzip") == b"x" * 1000
 
 
-@pytest.mark.parametrize(("wire", "encoding"), [(b"x" * 1001, None), (gzip.compress(b"x" * 1001), "gzip")])
+@pytest.mark.parametrize(
+    ("wire", "encoding"), [(b"x" * 1001, None), (gzip.compress(b"x" * 1001), "gzip")], ids=["plain", "gzip"]
+)
 def test_a_body_of_one_byte_more_is_refused(wire: bytes, encoding: str | None) -> None:
     with pytest.raises(InvalidResponse, match="larger than 1000 bytes"):
         read([wire], encoding)

@@ -162,7 +162,7 @@ class TestRequest:
         """RFC 6749 section 10.10: the probability of guessing "MUST be less than or equal to 2^(-128)"."""
         with pytest.raises(ValueError, match="state_bytes"):
             build(state_bytes=b"short")
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="code verifier"):
             build(verifier_bytes=b"short")
 
     def test_the_query_of_the_endpoint_is_retained(self) -> None:
