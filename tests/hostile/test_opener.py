@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -97,9 +98,10 @@ def test_a_browser_gets_the_address_as_this_library_gave_it(world: World, browse
     world.monkeypatch.setenv("TERM", "xterm")
     world.monkeypatch.setenv("KDE_FULL_SESSION", "true")
     launchers = Launchers("linux", (browser,)).install(world.monkeypatch)
-    assert open_browser("https://mcp.example.com/authorize?a=%s&b=%action&c=),new-window")
-    [shown] = launchers.opened
-    refute(shown != "https://mcp.example.com/authorize?a=%25s&b=%ac%74ion&c=%29,new-window", "the address was changed")
+    with contextlib.suppress(ValueError):  # newer versions of `webbrowser` refuse some addresses
+        open_browser("https://mcp.example.com/authorize?a=%s&b=%action&c=),new-window")
+    expected = "https://mcp.example.com/authorize?a=%25s&b=%ac%74ion&c=%29,new-window"
+    refute(launchers.opened != [expected], "the address was changed on its way")
     assert len(launchers.vectors) == 1
 
 
