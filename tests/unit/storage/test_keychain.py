@@ -485,6 +485,7 @@ ending = threading.Event()
 class Slow(MemoryKeyring):
     def set_password(self, service, username, password):
         ending.wait()
+        threading.Event().wait(0.1)
         print("written", flush=True)
 with contextlib.suppress(StorageError): asyncio.run(KeychainStorage(backend=Slow(), timeout=0.1).save("k", "v"))
 print("ending", flush=True)
