@@ -170,8 +170,8 @@ class Unsaved:
                     enter(self.storage, self.record, self.shown_url)
                 self._settle(text)
                 return "saved"
-            stored = await self._read()
-            if stored is None and self.base is not None and not self._is_listed():
+            stored, whole = await self._read()
+            if whole and stored is None and self.base is not None and not self._is_listed():
                 self._settle(None)
                 return "ended"
             if stored is not None and is_superseded(self.record, self.base, stored):
@@ -195,19 +195,20 @@ class Unsaved:
         try:
             return await self.storage.compare_and_set(self.key, expected, text)
         except StorageError as error:
-            if type(error) is not StorageError:
+            if type(error) is not StorageError or (await self._read())[1]:
                 raise
-        # What is there is torn or foreign: nobody's. If it is the new value that isn't taken, it is refused once more.
+        # What is there is torn or foreign: nobody's.
         await self.storage.save(self.key, text)
         return True
 
-    async def _read(self) -> str | None:
+    async def _read(self) -> tuple[str | None, bool]:
+        """What is stored, and whether it is neither torn nor foreign."""
         try:
-            return await self.storage.load(self.key)
+            return await self.storage.load(self.key), True
         except StorageError as error:
             if type(error) is not StorageError:
                 raise
-            return self.base  # torn in this very moment: `_replace` meets it
+            return None, False
 
     def _is_listed(self) -> bool:
         return is_listed(self.storage, self.key, self.shown_url, self.record.account)

@@ -14,7 +14,15 @@ import pytest
 from keyring.errors import KeyringLocked, NoKeyringError
 
 import mcp_login.sync
-from mcp_login import FileStorage, KeychainStorage, LoginRequired, MemoryStorage, StorageLocked, StorageWarning
+from mcp_login import (
+    FileStorage,
+    KeychainStorage,
+    LoginRequired,
+    MemoryStorage,
+    StorageError,
+    StorageLocked,
+    StorageWarning,
+)
 from mcp_login.storage.index import Index
 from mcp_login.testing import Fault
 from tests.flows.support import Login, age, login_of, run, stored
@@ -215,6 +223,35 @@ def test_a_logout_that_meets_a_refresh_revokes_what_came_of_that(serve: Serve, p
     assert mcp_login.sync.logout(server.url, storage=storage).revoked
     assert stored(storage, server.url) is None
     assert revoked(server) == [newer.refresh_token, newer.access_token]
+
+
+class Stumbling(MemoryKeyring):
+    """Fails at some calls, as a bus does that is restarted."""
+
+    failures = 0
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self.failures > 0:
+            self.failures -= 1
+            raise ValueError
+        return super().get_password(service, username)
+
+
+def test_a_keychain_that_fails_to_compare_is_not_written_to_without(serve: Serve, person: Person) -> None:
+    """It would bring back what somebody has ended."""
+    server = serve()
+    keychain = Stumbling()
+    login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    age(login.storage, server.url, 7200)
+    server.faults.revocation_endpoint = Fault(status=503, times=2)
+    refresh = Refresh(server, lambda: mcp_login.sync.access_token(server.url, storage=login.storage))
+    mcp_login.sync.logout(server.url, storage=KeychainStorage(backend=keychain))
+    keychain.failures = 1
+    assert isinstance(refresh.end(), StorageError)
+    assert login.record is None
+    with pytest.raises(LoginRequired):
+        mcp_login.sync.access_token(server.url, storage=login.storage)
+    assert len(revoked(server)) == 2
 
 
 class Keychain(MemoryKeyring):

@@ -346,7 +346,7 @@ def test_a_synchronous_flow_that_is_closed_at_any_step_spoils_nothing(login: Log
 
 FORKS = """
 import asyncio, os, pathlib, signal, sys, threading
-import httpx, trio
+import anyio, httpx, trio
 import mcp_login.sync
 from mcp_login import FileStorage, OAuth
 
@@ -365,6 +365,9 @@ def plain():
         return client.post(url, json=message, headers=headers).status_code
 
 kinds = [lambda: asyncio.run(one()), lambda: trio.run(one), plain]
+# Loaded before: a module that a thread is importing in the moment of a fork can never be imported in the child (CPython).
+for run in (anyio.run, trio.run):
+    run(anyio.sleep, 0)
 answers = []
 threads = [threading.Thread(target=lambda kind=kind: answers.append(kind())) for kind in kinds * 2]
 for thread in threads:

@@ -37,9 +37,9 @@ from .pages import Outcome, render
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
-__all__ = ["LoopbackListener", "Outcome"]
+__all__ = ["LoopbackListener", "Outcome", "stop_accepting"]
 
 #: Seconds that `aclose` itself waits for a browser that was redirected and has not fetched its page yet.
 GRACE = 0.5
@@ -194,10 +194,13 @@ class LoopbackListener:
     async def stop(self) -> None:
         """Close everything now, whoever is still waiting."""
         _lingering.pop(self, None)
-        for server in self._servers:
-            server.close()
-        for listening in self._sockets:
-            listening.close()
+        try:
+            await stop_accepting(self._sockets)
+        finally:
+            for server in self._servers:
+                server.close()
+            for listening in self._sockets:
+                listening.close()
         tasks = [*self._connections]
         if self._lingerer is not None and self._lingerer is not asyncio.current_task():
             tasks.append(self._lingerer)
@@ -305,6 +308,21 @@ class LoopbackListener:
 def is_for_us(authority: str, authorities: Collection[str]) -> bool:
     """Whether a request for `authority` is for this listener: by its own names and port, and no others that lead here."""
     return authority in authorities
+
+
+async def stop_accepting(sockets: Iterable[socket.socket]) -> None:
+    """Have the running loop accept nothing more from `sockets`; what it has accepted reached its server when this returns.
+
+    A server that is closed between the two loses the connection: asyncio's `Server._attach` then fails, and nobody closes the
+    socket (python/cpython#109564, in 3.11 and 3.12).
+    """
+    loop = asyncio.get_running_loop()
+    for listening in sockets:
+        with suppress(NotImplementedError, ValueError):  # Windows' own loop accepts in one step; or it is closed
+            loop.remove_reader(listening)
+    # The step of the task that accepted it, then the call of its protocol.
+    for _ in range(2):
+        await asyncio.sleep(0)
 
 
 def is_same(query: str, other: str) -> bool:

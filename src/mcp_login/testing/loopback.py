@@ -15,6 +15,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from mcp_login.browser.listener import stop_accepting
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
@@ -110,6 +112,7 @@ class LoopbackServer:
         ]
         self._started.set()
         await self._stop_waiting.wait()
+        await stop_accepting(self._sockets)
         for server in servers:
             server.close()
         for transport in list(self._transports.values()):

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import re
 import socket
+import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -669,3 +671,34 @@ async def test_closing_twice_is_closing_once() -> None:
     listener = await LoopbackListener.open()
     await listener.aclose()
     await listener.aclose()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows' loop accepts a connection in one step")
+async def test_a_connection_that_is_accepted_in_the_moment_of_the_end_is_closed() -> None:
+    """python/cpython#109564: the server closed in between, its socket was left to the collector, which complains."""
+    loop = asyncio.get_running_loop()
+    listener = await LoopbackListener.open()
+    waiting = asyncio.create_task(listener.receive(lambda query: Outcome.IGNORED))
+    ending: list[asyncio.Task[None]] = []
+
+    def end_first(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        if not ending and "_accept_connection" in getattr(work, "__qualname__", ""):
+            ending.append(asyncio.Task(listener.stop(), loop=loop))
+        return asyncio.Task(work, loop=loop, **options)
+
+    loop.set_task_factory(end_first)
+    try:
+        with socket.socket() as client:
+            client.setblocking(False)
+            await asyncio.sleep(0)
+            await loop.sock_connect(client, ("127.0.0.1", listener.port))
+            with contextlib.suppress(ConnectionResetError):
+                async with asyncio.timeout(10):
+                    assert await loop.sock_recv(client, 1) == b""
+    finally:
+        loop.set_task_factory(None)
+    assert ending
+    await ending[0]
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    gc.collect()

@@ -481,12 +481,15 @@ import asyncio, contextlib, threading
 from tests.unit.storage.keyrings import MemoryKeyring
 from mcp_login.errors import StorageError
 from mcp_login.storage.keychain import KeychainStorage
+ending = threading.Event()
 class Slow(MemoryKeyring):
     def set_password(self, service, username, password):
-        threading.Event().wait(0.3)
+        ending.wait()
+        threading.Event().wait(0.1)
         print("written", flush=True)
 with contextlib.suppress(StorageError): asyncio.run(KeychainStorage(backend=Slow(), timeout=0.1).save("k", "v"))
 print("ending", flush=True)
+ending.set()
 """
     assert python(code).split() == ["ending", "written"]
 
