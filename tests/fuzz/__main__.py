@@ -111,7 +111,7 @@ def _flags(target: Target, seconds: float) -> list[str]:
 def _read(report: Report, code: int) -> None:
     """What the engine wrote about its run."""
     said = _log(report).read_text(encoding="utf-8", errors="replace")
-    report.executions += _figure(r"stat::number_of_executed_units: (\d+)", said)
+    report.executions += _figure(r"(?m)^(?:stat::number_of_executed_units: |#)(\d+)", said)
     report.edges = max(report.edges, _figure(r" cov: (\d+)", said))
     report.features = max(report.features, _figure(r" ft: (\d+)", said))
     report.memory = max(report.memory, _figure(r"stat::peak_rss_mb:\s+(\d+)", said))

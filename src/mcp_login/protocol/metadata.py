@@ -30,7 +30,7 @@ MAX_DEPTH = 20
 
 #: How many values, names included, a document may have about: of a megabyte of "[]" Python makes thirty. Counted before it is
 #: decoded, by its commas and brackets, so that those in strings count, too. Honest documents have some hundred.
-MAX_VALUES = 20_000
+MAX_VALUES = 50_000
 
 #: The longest wait, in seconds, that a server is believed to mean (one day).
 MAX_RETRY_AFTER = 86_400.0

@@ -115,7 +115,6 @@ def test_a_public_server_may_lead_to_public_servers(url: str) -> None:
         "https://localhost/",
         "https://[::1]/",
         "https://[::ffff:10.0.0.1]/",
-        "https://[fe80::1%25eth0]/",
         "http://localhost:8080/",
     ],
 )
@@ -146,6 +145,10 @@ def test_a_private_server_may_lead_to_its_network_but_not_to_this_machine() -> N
         "https://mcp.example.com/\r\nHost: evil",
         "https://mcp.example.com:port/",
         "https://[::1/",
+        "https://[fe80::1%25eth0]/",
+        # One host for `urlsplit`, another one for httpx.
+        "https://evil.example[v1.x]/",
+        "https://a^b/",
         "https://bücher.example/",
         "https://mcp.example.com/" + "x" * 65_536,
         "mcp.example.com",
