@@ -24,6 +24,8 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
 CHECKS: dict[str, list[str]] = {
     "lint": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "."],
@@ -70,7 +72,9 @@ def run(*command: str | Path, shown: bool = True) -> bool:
 def install() -> bool:
     """The virtual environment with all that pyproject.toml names; nothing is done if that was installed already."""
     stamp = VENV / "installed"
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
+    # The engine that fuzzes by coverage is large: whoever wants it installs it by hand (CONTRIBUTING.md).
+    groups = ["dev", "fuzz"] if IN_CI else ["dev"]
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + f"{sys.version} {groups}".encode()).hexdigest()
     if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
         return True
     say("installing into .venv")
@@ -82,7 +86,11 @@ def install() -> bool:
     pip: list[str | Path] = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     # dependency groups need pip 25.1
     installed = run(*pip, "--upgrade", "pip>=25.1", shown=False) and run(
-        *pip, "--editable", ".[cli,httpx2,testing]", "--group", "dev", shown=False
+        *pip,
+        "--editable",
+        ".[cli,httpx2,testing]",
+        *(word for name in groups for word in ("--group", name)),
+        shown=False,
     )
     if installed:
         stamp.write_text(wanted)

@@ -13,7 +13,7 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 import httpx
 
 from mcp_login.browser.opener import defuse
-from mcp_login.errors import PolicyError
+from mcp_login.errors import AuthError, PolicyError
 from mcp_login.network.failure import host_of
 from mcp_login.network.http import HttpClient
 from mcp_login.network.policy import AddressSpace, NetworkPolicy, address_space, space_of_host
@@ -22,7 +22,7 @@ from mcp_login.network.transport import CheckedTransport
 from mcp_login.protocol.message import HttpRequest
 from mcp_login.protocol.uri import MAX_URL, canonical_resource, is_loopback_url, is_within, origin, require_secure
 
-from .checks import at_end, is_clean, judged, lines, text_of
+from .checks import at_end, is_clean, judged, lines, require_clean_error, text_of
 
 __all__ = ["browser_url", "network_policy", "proxy", "redirect", "uri"]
 
@@ -37,10 +37,12 @@ def _httpx_host(url: str) -> str | None:
 
 
 def _passes(policy: NetworkPolicy, url: str, floor: AddressSpace) -> bool:
-    with judged():
+    try:
         policy.check_url(url, floor=floor)
-        return True
-    return False
+    except AuthError as error:
+        require_clean_error(error)
+        return False
+    return True
 
 
 def network_policy(data: bytes) -> None:

@@ -60,17 +60,18 @@ def load_json_object(response: HttpResponse, *, what: str) -> dict[str, Any]:
     isn't an object, that is nested deeper than `MAX_DEPTH` or has more than `MAX_VALUES`. The body is never quoted.
     """
     data = _load(response.body)
+    if isinstance(data, dict) and not _too_deep(data):
+        return data
     if data is _NOT_JSON:
-        raise InvalidResponse(f"the {what} is not JSON. Is this the right address?", url=response.url)
-    if data is not _EXCESSIVE and not isinstance(data, dict):
-        raise InvalidResponse(f"the {what} is not a JSON object. Is this the right address?", url=response.url)
-    if data is _EXCESSIVE or _too_deep(data):
-        raise InvalidResponse(
+        reason = f"the {what} is not JSON. Is this the right address?"
+    elif data is _EXCESSIVE or isinstance(data, dict):
+        reason = (
             f"the {what} is nested deeper than {MAX_DEPTH} levels or has more than {MAX_VALUES:,} values. "
-            "Its server is broken or hostile.",
-            url=response.url,
+            "Its server is broken or hostile."
         )
-    return data
+    else:
+        reason = f"the {what} is not a JSON object. Is this the right address?"
+    raise InvalidResponse(reason, url=response.url)
 
 
 def retry_after(response: HttpResponse, now: float | None = None) -> float | None:

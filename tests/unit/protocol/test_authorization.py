@@ -560,7 +560,7 @@ class TestPasted:
             query = authorization_response_from_pasted_text(request(), text)
             validate_authorization_response(request(), query)
 
-    @pytest.mark.parametrize("code", ["Splx%2FlOBe#ZQQ", "Splx%2FlOBe&iss=https://evil.example", "Splx%2FlOBe+ZQQ"])
+    @pytest.mark.parametrize("code", ["Splx%2FlOBe#ZQQ", "Splx%2FlOBe&iss=evil", "Splx%2FlOBe+ZQQ"])
     def test_a_bare_code_with_escapes_brings_no_other_parameter(self, code: str) -> None:
         query = authorization_response_from_pasted_text(request(), code)
         assert validate_authorization_response(request(), query).code == unquote(code)
