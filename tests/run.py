@@ -26,6 +26,8 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
 #: The longest first, so that none is left over when the others are done.
 CHECKS: dict[str, list[str]] = {
     "types": ["mypy"],
@@ -97,7 +99,9 @@ def _words(command: tuple[str | Path, ...]) -> list[str]:
 def install() -> bool:
     """The virtual environment with all that pyproject.toml names; nothing is done if that was installed already."""
     stamp = VENV / "installed"
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
+    # The engine that fuzzes by coverage is large: whoever wants it installs it by hand (CONTRIBUTING.md).
+    groups = ["dev", "fuzz"] if IN_CI else ["dev"]
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + f"{sys.version} {groups}".encode()).hexdigest()
     if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
         return True
     say("installing into .venv")
@@ -108,7 +112,8 @@ def install() -> bool:
         return False
     pip: list[str | Path] = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     # dependency groups need pip 25.1
-    for wishes in (["--upgrade", "pip>=25.1"], ["--editable", ".[cli,httpx2,testing]", "--group", "dev"]):
+    groups_wanted = [word for name in groups for word in ("--group", name)]
+    for wishes in (["--upgrade", "pip>=25.1"], ["--editable", ".[cli,httpx2,testing]", *groups_wanted]):
         status, printed = hear(*pip, *wishes)
         if status:
             show(printed)

@@ -13,7 +13,7 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 import httpx
 
 from mcp_login.browser.opener import defuse
-from mcp_login.errors import PolicyError
+from mcp_login.errors import AuthError, PolicyError
 from mcp_login.network.failure import host_of
 from mcp_login.network.http import HttpClient
 from mcp_login.network.policy import AddressSpace, NetworkPolicy, address_space, space_of_host
@@ -22,7 +22,7 @@ from mcp_login.network.transport import CheckedTransport
 from mcp_login.protocol.message import HttpRequest
 from mcp_login.protocol.uri import MAX_URL, canonical_resource, is_loopback_url, is_within, origin, require_secure
 
-from .checks import at_end, is_clean, judged, lines, text_of
+from .checks import at_end, is_clean, judged, lines, require_clean_error, text_of
 
 __all__ = ["browser_url", "network_policy", "proxy", "redirect", "uri"]
 
@@ -30,16 +30,19 @@ __all__ = ["browser_url", "network_policy", "proxy", "redirect", "uri"]
 def _httpx_host(url: str) -> str | None:
     """The host that httpx would connect to, or None where it refuses the URL, as our client then does."""
     try:
-        return httpx.URL(url).raw_host.decode("ascii")
+        # It leaves the digits of an IPv6 address as they are written.
+        return httpx.URL(url).raw_host.decode("ascii").lower()
     except (httpx.InvalidURL, ValueError):
         return None
 
 
 def _passes(policy: NetworkPolicy, url: str, floor: AddressSpace) -> bool:
-    with judged():
+    try:
         policy.check_url(url, floor=floor)
-        return True
-    return False
+    except AuthError as error:
+        require_clean_error(error)
+        return False
+    return True
 
 
 def network_policy(data: bytes) -> None:
@@ -95,7 +98,7 @@ def uri(data: bytes) -> None:
         and re.fullmatch(r"https://[a-z.]+(?:/[a-z0-9]+)*", url)
         and re.fullmatch(r"https://[a-z.]+(?:/[a-z0-9]+)*", resource)
     ):
-        assert not _is_below(url, resource)
+        assert origin(url) != origin(resource) or not _is_below(url, resource)
     with judged():
         canonical = canonical_resource(url, allow_http=True)
         assert canonical_resource(canonical, allow_http=True) == canonical
@@ -118,7 +121,7 @@ def _require_agreement(url: str, found: str) -> None:
     assert (requested is None) == (ours is None)
     if ours is not None:
         there = httpx.URL(url)
-        assert (there.scheme, there.raw_host, there.port) == (ours.scheme, ours.raw_host, ours.port)
+        assert (there.scheme, there.raw_host.lower(), there.port) == (ours.scheme, ours.raw_host, ours.port)
         assert requested == (theirs.hostname or "")
 
 

@@ -36,7 +36,7 @@ def keep(target: Target, found: Path) -> list[Path]:
     kept = corpus_of(target.name)
     for path in kept:
         known |= reached(target, path.read_bytes())
-    new = []
+    new: list[Path] = []
     for data in _smallest_first(found):
         if len(kept) + len(new) >= MOST_KEPT:
             break

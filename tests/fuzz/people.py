@@ -61,7 +61,7 @@ def authorization_response(data: bytes) -> None:
             assert query.count(STATE) >= 1 or "%" in query
             assert response.request is request
             assert response.code
-            assert len(response.code) < 8 or response.code not in repr(response)
+            assert "code=" not in repr(response).replace("code=True", "")
             client = ClientInformation(ISSUER, "client", "dynamic")
             sent = build_code_request(f"{ISSUER}/token", client, response, resource=None)
             assert sent.body is not None
@@ -138,9 +138,10 @@ def listener_head(data: bytes) -> None:
     assert re.match(rb"HTTP/1\.1 (?:200|204|400|404|405|408|421|431|501|505) ", head), head[:30]
     assert b"\r\nConnection: close" in head
     assert b"\r\nCache-Control: no-store" in head
-    if data.startswith(b"HEAD "):
+    status = head[9:12]
+    if data.startswith(b"HEAD ") and status in (b"200", b"404", b"421"):
         assert page == b""
-    elif b" 204 " not in head[:15]:
+    elif status not in (b"200", b"204"):
         assert page.rstrip().endswith(b"</html>")
 
 

@@ -179,8 +179,8 @@ SHAPES: dict[str, tuple[Shape, ...]] = {
         Shape("masks", "[…]", "[…]abcdefgh\n"),
     ),
     "body": (
-        Shape("bytes one by one", "x", "0\xff\x00"),
-        Shape("after the end", "x", "1\xff\x00"),
+        Shape("bytes one by one", "x", "0\x7f\x00"),
+        Shape("after the end", "x", "2\x7f\x00x\x01\x03\x00\x00\x00\x00\x01"),
     ),
     "network-policy": (
         *_URLS,
@@ -239,13 +239,13 @@ SHAPES: dict[str, tuple[Shape, ...]] = {
     "spent": (Shape("lines", "\n"), Shape("hashes", f"{'0' * 64}\n"), Shape("one line", "0")),
 }
 
-#: The largest input of each target, in bytes. A secret is as long as a token may be, and that is as long as a body.
+#: The largest input of each target, in bytes: what the network layer lets through, and of our own files what they come to.
 LARGEST: dict[str, int] = {
     "challenge": MAX_LENGTH,
     "authorization-response": HEAD,
     "pasted-text": LINE,
     "retry-after": HEADERS,
-    "body": 255 * 8,
+    "body": 127 * 8,
     "network-policy": MAX_URL,
     "uri": MAX_URL,
     "browser-url": MAX_URL,
@@ -253,8 +253,9 @@ LARGEST: dict[str, int] = {
     "redirect": MAX_URL,
     "proxy": MAX_URL,
     "listener-head": HEAD,
+    "redaction": HEADERS,
     "envelope": STORED // 4,
-    "index": STORED // 4,
-    "spent": STORED,
+    "index": STORED // 16,
+    "spent": STORED // 16,
 }
 LARGEST = {name: LARGEST.get(name, BODY) for name in SHAPES}

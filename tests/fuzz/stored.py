@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,8 +35,8 @@ def record(data: bytes) -> None:
         written = found.dump()
         assert Record.parse(written) == found
         assert written.isascii()
-        assert SECRET not in repr(found) or SECRET in repr(
-            (found.server_url, found.issuer, found.client, found.account)
+        assert repr(found) == repr(
+            replace(found, access_token="another", refresh_token="another", extra={"x": "another"})
         )
         assert found.client.issuer == found.issuer
         assert is_good(found, 0.0, NOW) in (True, False)
@@ -67,7 +68,7 @@ def envelope(data: bytes) -> None:
             assert found.generation > 0
             assert found.parts == 1 or more is not None
             assert seal(found.payload, key=key, generation=found.generation) or found.parts > 1
-            assert found.payload == "" or len(found.payload) < 8 or found.payload not in repr(found)
+            assert repr(found) == repr(found._replace(payload="another"))
     with judged(SECRET):
         limit = 100 + len(data) % 50
         sealed = seal_parts(first, key=key, generation=len(data) + 1, limit=limit)

@@ -12,10 +12,10 @@ import re
 import socket
 from dataclasses import dataclass
 from enum import IntEnum
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from mcp_login.errors import PolicyError, printable
-from mcp_login.protocol.uri import MAX_URL
+from mcp_login.protocol.uri import origin
 
 __all__ = ["AddressSpace", "NetworkPolicy", "address_space", "space_of_host"]
 
@@ -47,11 +47,19 @@ _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 #: Not global, whatever some versions of `ipaddress` say: documentation (RFC 9637), IETF protocol assignments (RFC 6890).
 _NOT_GLOBAL = (ipaddress.IPv6Network("3fff::/20"), ipaddress.IPv4Network("192.0.0.0/24"))
 #: What a cloud's host gives the machines on it, credentials among it, at addresses that don't look link-local: Azure,
-#: Oracle, Alibaba, AWS, Google. (The one that they share, 169.254.169.254, is.)
+#: Oracle, Alibaba, AWS (two), Google, Scaleway. (The one that they share, 169.254.169.254, is.)
 _PLATFORM = frozenset(
     map(
         ipaddress.ip_address,
-        ("168.63.129.16", "192.0.0.192", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254"),
+        (
+            "168.63.129.16",
+            "192.0.0.192",
+            "100.100.100.200",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fd00:42::42",
+        ),
     )
 )
 #: NAT64 of a site's own (RFC 8215): where in it the IPv4 address is, the site decides; mostly in the last bits.
@@ -111,34 +119,6 @@ def _last_bits(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
     return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
 
 
-def _split(url: str) -> SplitResult:
-    """The parts of an absolute http(s) URL, or `PolicyError`."""
-    if len(url) > MAX_URL:
-        raise PolicyError(f"The URL {_quoted(url)} is longer than {MAX_URL:,} characters. Correct it.")
-    # Beyond ASCII, `urlsplit` puts combining marks in order, which takes quadratic time.
-    if re.search(r"[^\x21-\x5b\x5d-\x7e]", url):
-        raise PolicyError(
-            f"The URL {_quoted(url)} holds spaces, control characters, backslashes or characters beyond ASCII. "
-            "Percent-encode them, and write an international host name in its xn-- form."
-        )
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise PolicyError(f"{_quoted(url)} is not a URL that can be requested. Correct it.") from None
-    if parts.scheme not in ("https", "http") or not host:
-        raise PolicyError(f"{_quoted(url)} is refused: only https URLs with a host are requested.")
-    if "@" in parts.netloc:
-        raise PolicyError(f"The URL {_quoted(url)} holds a user name or password. Leave them out.")
-    return parts
-
-
-def _quoted(url: str) -> str:
-    """`url` as far as it can't hold a password or an API key."""
-    shown = re.split(r"[?#]", url, maxsplit=1)[0]
-    return repr(printable(re.sub(r"//[^/]*@", "//...@", shown), 100))
-
-
 def space_of_host(host: str) -> AddressSpace | None:
     """The space that the name `host` tells by itself, or None if it has to be resolved.
 
@@ -173,13 +153,14 @@ class NetworkPolicy:
     def check_url(self, url: str, *, floor: AddressSpace) -> None:
         """Refuse a URL for what can be seen in it, before any name is resolved.
 
-        `floor` is the space of the server that led here. https only, http only to loopback; no user name; no literal
-        address or localhost name of a higher space than `floor`. Raises `PolicyError`.
+        `floor` is the space of the server that led here. https only, http only to loopback; nothing that parsers could read
+        in two ways; no literal address or localhost name of a higher space than `floor`. Raises `PolicyError`.
         """
-        parts = _split(url)
-        host = parts.hostname or ""
+        # The one parser that judges URLs, so that nothing is a host here and another one there.
+        scheme, _, authority = origin(url).partition("://")
+        host = authority[1:].partition("]")[0] if authority.startswith("[") else authority.partition(":")[0]
         space = space_of_host(host)
-        if parts.scheme == "http":
+        if scheme == "http":
             self._check_plain(space, url)
         if space is not None:
             self._check_space(space, host, floor, url)

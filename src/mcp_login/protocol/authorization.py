@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
 
 from mcp_login.errors import AuthorizationErrorResponse, InvalidResponse, IssuerMismatch, PolicyError
 
-from .error_response import error_fields, hint_for
+from .error_response import error_fields, hint_for, redact
 from .pkce import code_challenge, code_verifier
 from .scope import format_scope
 from .uri import require_secure
@@ -245,6 +245,9 @@ def validate_authorization_response(request: AuthorizationRequest, query: str) -
     code = _first(parameters, "code")
     if not code:
         raise _invalid(request, "the authorization response has neither a code nor an error. Start the login again")
+    if not code.isprintable():
+        # RFC 6749 appendix A.11 allows less, but servers that forget to encode a "+" send a space.
+        raise _invalid(request, "the code holds characters that no code has. Start the login again")
     return AuthorizationResponse(request, code, _VALIDATED)
 
 
@@ -278,7 +281,7 @@ def authorization_response_from_pasted_text(request: AuthorizationRequest, text:
             request, "this server needs the whole address the browser shows after the login, not just the code"
         )
     # A code cut out of an address is percent-encoded already.
-    code = pasted if re.search(r"%[0-9A-Fa-f]{2}", pasted) else quote(pasted, safe="")
+    code = quote(pasted, safe="%" if re.search(r"%[0-9A-Fa-f]{2}", pasted) else "")
     return f"code={code}&{urlencode({'state': request.state})}"
 
 
@@ -321,7 +324,7 @@ def _validate_issuer(request: AuthorizationRequest, parameters: Mapping[str, lis
     received = _first(parameters, "iss")
     if received == request.issuer or (received is None and not request.iss_parameter_supported):
         return
-    # Nothing of the response is quoted: it may be an attacker's.
+    # Nothing of the response is quoted: it may be an attacker's. As an attribute it is kept, without what is secret in it.
     if received is None:
         reason = "the authorization response names no issuer, although this server promises to. Start the login again"
     elif received.rstrip("/") == request.issuer.rstrip("/"):
@@ -330,13 +333,18 @@ def _validate_issuer(request: AuthorizationRequest, parameters: Mapping[str, lis
         reason = (
             "the authorization response comes from another issuer than this login was sent to. Start the login again"
         )
-    raise IssuerMismatch(expected=request.issuer, received=received, url=request.issuer, reason=reason)
+    shown = None if received is None else redact(received, _secrets(request, parameters))
+    raise IssuerMismatch(expected=request.issuer, received=shown, url=request.issuer, reason=reason)
+
+
+def _secrets(request: AuthorizationRequest, parameters: Mapping[str, list[str]]) -> tuple[str, ...]:
+    """What a server may quote of the request, or of a code that it takes back."""
+    return (request.state, request.code_verifier, *parameters.get("code", ()))
 
 
 def _raise_error(request: AuthorizationRequest, parameters: Mapping[str, list[str]]) -> None:
     data = {name: values[0] for name, values in parameters.items() if len(values) == 1}
-    # A server may quote the request, or a code it takes back.
-    fields = error_fields(data, secrets=(request.state, request.code_verifier, data.get("code", "")))
+    fields = error_fields(data, _secrets(request, parameters))
     if fields is not None:
         raise AuthorizationErrorResponse(
             fields.error,

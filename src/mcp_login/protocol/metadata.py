@@ -30,7 +30,7 @@ MAX_DEPTH = 20
 
 #: How many values, names included, a document may have about: of a megabyte of "[]" Python makes thirty. Counted before it is
 #: decoded, by its commas and brackets, so that those in strings count, too. Honest documents have some hundred.
-MAX_VALUES = 20_000
+MAX_VALUES = 50_000
 
 #: The longest wait, in seconds, that a server is believed to mean (one day).
 MAX_RETRY_AFTER = 86_400.0
@@ -60,17 +60,18 @@ def load_json_object(response: HttpResponse, *, what: str) -> dict[str, Any]:
     isn't an object, that is nested deeper than `MAX_DEPTH` or has more than `MAX_VALUES`. The body is never quoted.
     """
     data = _load(response.body)
+    if isinstance(data, dict) and not _too_deep(data):
+        return data
     if data is _NOT_JSON:
-        raise InvalidResponse(f"the {what} is not JSON. Is this the right address?", url=response.url)
-    if data is _EXCESSIVE or (isinstance(data, dict) and _too_deep(data)):
-        raise InvalidResponse(
+        reason = f"the {what} is not JSON. Is this the right address?"
+    elif data is _EXCESSIVE or isinstance(data, dict):
+        reason = (
             f"the {what} is nested deeper than {MAX_DEPTH} levels or has more than {MAX_VALUES:,} values. "
-            "Its server is broken or hostile.",
-            url=response.url,
+            "Its server is broken or hostile."
         )
-    if not isinstance(data, dict):
-        raise InvalidResponse(f"the {what} is not a JSON object. Is this the right address?", url=response.url)
-    return data
+    else:
+        reason = f"the {what} is not a JSON object. Is this the right address?"
+    raise InvalidResponse(reason, url=response.url)
 
 
 def retry_after(response: HttpResponse, now: float | None = None) -> float | None:

@@ -43,6 +43,8 @@ PUBLIC, PRIVATE, LINK_LOCAL, LOOPBACK = AddressSpace
         ("fe80::1%eth0", LINK_LOCAL),
         ("fc00::1", PRIVATE),
         ("fd00:ec2::254", LINK_LOCAL),
+        ("fd00:ec2::23", LINK_LOCAL),
+        ("fd00:42::42", LINK_LOCAL),
         ("fec0::1", PRIVATE),
         ("ff0e::1", PRIVATE),
         ("2001:db8::1", PRIVATE),
@@ -126,7 +128,6 @@ def test_a_public_server_may_lead_to_public_servers(url: str) -> None:
         "https://localhost/",
         "https://[::1]/",
         "https://[::ffff:10.0.0.1]/",
-        "https://[fe80::1%25eth0]/",
         "http://localhost:8080/",
     ],
 )
@@ -159,6 +160,10 @@ def test_a_private_server_may_lead_to_its_network_but_not_to_this_machine() -> N
         "https://mcp.example.com/\r\nHost: evil",
         "https://mcp.example.com:port/",
         "https://[::1/",
+        "https://[fe80::1%25eth0]/",
+        # One host for `urlsplit`, another one for httpx.
+        "https://evil.example[v1.x]/",
+        "https://a^b/",
         "https://bücher.example/",
         "https://mcp.example.com/" + "x" * 65_536,
         "mcp.example.com",

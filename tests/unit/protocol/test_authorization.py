@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode, urlsplit
 
 import pytest
 from hypothesis import given
@@ -400,8 +400,21 @@ class TestIssuer:
         with pytest.raises(IssuerMismatch):
             validate_authorization_response(request(), query)
 
+    def test_what_names_itself_the_issuer_is_kept_without_the_state_and_the_code(self) -> None:
+        query = response(code="SplxlOBeZQQYbYS6WxSbIA", iss=f"https://evil.example/{STATE}/SplxlOBeZQQYbYS6WxSbIA")
+        with pytest.raises(IssuerMismatch) as caught:
+            validate_authorization_response(request(), query)
+        assert caught.value.received == "https://evil.example/[…]/[…]"
+
 
 class TestResponse:
+    @pytest.mark.parametrize("code", ["a\r\nb", "\x00", "\ud800", "\u202e"])
+    def test_a_code_that_could_not_be_sent_is_refused(self, code: str) -> None:
+        """RFC 6749 appendix A.11: code = 1*VSCHAR."""
+        query = f"state={STATE}&code={code}".replace("\r\n", "%0D%0A")
+        with pytest.raises(InvalidResponse, match="characters that no code has"):
+            validate_authorization_response(request(), query)
+
     @pytest.mark.parametrize("name", ["code", "iss", "error"])
     def test_a_repeated_parameter_is_refused(self, name: str) -> None:
         """RFC 6749 section 3.1: "Request and response parameters MUST NOT be included more than once."."""
@@ -546,6 +559,11 @@ class TestPasted:
         with contextlib.suppress(AuthError):
             query = authorization_response_from_pasted_text(request(), text)
             validate_authorization_response(request(), query)
+
+    @pytest.mark.parametrize("code", ["Splx%2FlOBe#ZQQ", "Splx%2FlOBe&iss=evil", "Splx%2FlOBe+ZQQ"])
+    def test_a_bare_code_with_escapes_brings_no_other_parameter(self, code: str) -> None:
+        query = authorization_response_from_pasted_text(request(), code)
+        assert validate_authorization_response(request(), query).code == unquote(code)
 
     @given(
         st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="%&=?#:\"'<>`"), min_size=8)
