@@ -211,6 +211,7 @@ def _use(found: str | None, target: str) -> None:
             ssl_context=None,
             reached=lambda _: None,
             proxy=found,
+            max_bytes=1 << 16,
         )
 
 

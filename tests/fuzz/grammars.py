@@ -251,6 +251,13 @@ def heads(draw: st.DrawFn) -> bytes:
     return _bytes(line_end.join(lines[: draw(st.integers(1, len(lines)))]))
 
 
+def _loaded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 _CLIENT: dict[str, SearchStrategy[Any]] = {
     "issuer": st.just("https://as.example.com"),
     "client_id": WORD,
@@ -271,7 +278,7 @@ _RECORD: dict[str, SearchStrategy[Any]] = {
     "expires_at": st.none() | st.floats(0, 1e12),
     "obtained_at": st.floats(-1e9, 1e10),
     "granted_scopes": _SCOPES,
-    "client": documents(**_CLIENT).map(lambda text: _loaded(text)),
+    "client": documents(**_CLIENT).map(_loaded),
 }
 _ENTRY = st.fixed_dictionaries(
     {
@@ -285,13 +292,6 @@ _ENTRY = st.fixed_dictionaries(
     },
     optional={"digest": st.just("0123456789abcdef") | TEXT},
 )
-
-
-def _loaded(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 @st.composite

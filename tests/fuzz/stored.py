@@ -79,7 +79,7 @@ def envelope(data: bytes) -> None:
 
 def home_of(process: int) -> Path:
     """Where the targets of that process keep their files: in memory, if there is such a file system, as they write thousands."""
-    memory = Path("/dev/shm")
+    memory = Path("/dev/shm")  # noqa: S108 - the folder in it is made for its owner alone
     folder = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
     return folder / f"mcp-login-fuzz-{process}"
 
