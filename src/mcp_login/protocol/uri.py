@@ -58,7 +58,7 @@ _LOOPBACK_IPV4 = re.compile(r"127(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-
 _LOOPBACK_IPV6 = re.compile(r"\[(?:::0{0,3}1|(?:0{1,4}:){7}0{0,3}1)\]")
 _SLASHES = re.compile(r"[/\\]")
 # "..;x" is ".." for servers that know path parameters, ".. " and "..\x00" for some file systems below them.
-_CLIMBING = re.compile(r"\.\.[.\s\x00]*(?:;.*)?", re.DOTALL)
+_CLIMBING = re.compile(r"\.\.[\s\x00]*(?:;.*)?", re.DOTALL)
 
 # An encoded dot can itself be encoded. Nobody encodes a path more often than this in good faith.
 _MAX_DECODINGS = 4

@@ -263,7 +263,6 @@ def test_a_url_beside_the_resource_is_not_within(url: str, resource: str) -> Non
         "..;x=1",
         "..%00",
         "..%20",
-        "...",
         "..%09;x",
         "..%3bx",
         "a/../..",
