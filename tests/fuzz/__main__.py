@@ -1,4 +1,4 @@
-"""Fuzz the parsers by coverage, with atheris: `python -m tests.fuzz [TARGET...] [--seconds N] [--jobs N] [--keep]`.
+"""Fuzz the parsers by coverage, with atheris: `python -m tests.fuzz [TARGET...] [--seconds N] [--jobs N]`.
 
 Each target runs in a process of its own, for so many seconds of that process's time, from what is kept in
 `tests/fuzz/corpus/<target>` and what earlier runs left in `build/fuzz/<target>`, with limits of time and memory for a single
@@ -60,8 +60,8 @@ def why_not() -> str | None:
     return None
 
 
-def fuzz_all(targets: Iterable[Target], *, seconds: float, jobs: int) -> Iterable[Report]:
-    """The reports of the targets, in the order in which they are done, so many at a time."""
+def fuzz_all(targets: Iterable[Target], *, seconds: float, jobs: int, seed: int = 0) -> Iterable[Report]:
+    """The reports of the targets, in the order in which they are done, so many at a time. `seed`: 0 is another one each time."""
     from .engine import start
     from .stored import home_of
 
@@ -71,7 +71,8 @@ def fuzz_all(targets: Iterable[Target], *, seconds: float, jobs: int) -> Iterabl
         while waiting and len(running) < jobs:
             report = waiting.pop(0)
             left = seconds - report.seconds
-            running[start(report.target, seconds=left, flags=_flags(report.target, left), log=_log(report))] = report
+            flags = [*_flags(report.target, left), f"-seed={seed}"]
+            running[start(report.target, seconds=left, flags=flags, log=_log(report))] = report
         pid, status, used = os.wait3(0)  # type: ignore[attr-defined, unused-ignore] # on Windows there is no atheris
         report = running.pop(pid)
         shutil.rmtree(home_of(pid), ignore_errors=True)
@@ -170,6 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"one of {', '.join(TARGETS)}; default: all")
     parser.add_argument("--seconds", type=float, default=10.0, help="CPU seconds for each target (default: 10)")
     parser.add_argument("--jobs", type=int, default=2, help="targets at a time (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="the same for the same run once more (default: another)")
     parser.add_argument("--keep", action="store_true", help="add what reached new code to the corpus")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.targets if name not in TARGETS]
@@ -177,7 +179,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no such target: {', '.join(unknown)}")
     reports = []
     for report in fuzz_all(
-        [TARGETS[name] for name in options.targets or TARGETS], seconds=options.seconds, jobs=options.jobs
+        [TARGETS[name] for name in options.targets or TARGETS],
+        seconds=options.seconds,
+        jobs=options.jobs,
+        seed=options.seed,
     ):
         reports.append(report)
         say(f"{report.target.name}: {report.executions:,} executions, {len(report.findings)} findings")
