@@ -108,7 +108,7 @@ class TransportError(AuthError):
         may_have_acted: bool = True,
     ) -> None:
         super().__init__(message)
-        self.url = None if url is None else _without_query(url)
+        self.url: str | None = None if url is None else _without_query(url)
         self.retry_after = retry_after
         self.may_have_acted = may_have_acted
 

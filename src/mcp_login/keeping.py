@@ -38,7 +38,7 @@ class Keeping:
         #: Why a refresh waits for another program, which has newer tokens than the storage.
         self.elsewhere: TransportError | None = None
         #: Whether somebody has logged out.
-        self.logged_out = False
+        self.logged_out: bool = False
 
     async def chosen_answers(self) -> bool:
         """Whether the chosen storage can be read again, in whose place memory is used."""
