@@ -112,16 +112,21 @@ class LoopbackServer:
         ]
         self._started.set()
         await self._stop_waiting.wait()
+        # Before anything that waits: a request that is held up would be answered.
+        self._abort()
         await stop_accepting(self._sockets)
         for server in servers:
             server.close()
-        for transport in list(self._transports.values()):
-            transport.abort()
+        self._abort()  # what came meanwhile
         if state.tasks:
             await asyncio.wait(state.tasks, timeout=1)
         # Aborted transports close their sockets in the loop's next rounds.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+
+    def _abort(self) -> None:
+        for transport in list(self._transports.values()):
+            transport.abort()
 
     def _protocol(self) -> type[H11Protocol]:
         transports = self._transports
