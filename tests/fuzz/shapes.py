@@ -40,6 +40,7 @@ def _json(before: str, *more: Shape) -> tuple[Shape, ...]:
     return (
         Shape("an array of objects", '{"":0},', f'{before}"x":[', "0]}"),
         Shape("an array of arrays", "[],", f'{before}"x":[', "0]}"),
+        Shape("as many objects as are let through", '{"":0},' + " " * 36, f'{before}"x":[', "0]}"),
         Shape("nested arrays", "[", f'{before}"x":'),
         Shape("nested objects", '{"":', f'{before}"x":'),
         Shape("one name again and again", '"a":0,', before, '"a":0}'),
