@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import struct
+import sys
 from contextlib import suppress
 from functools import cache
 
@@ -109,7 +110,9 @@ class _Listening:
     async def _ask(self, data: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.listener.port)
         # Closed without the state in which ports are kept for a minute: there are thousands of these.
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+        )
         try:
             writer.write(data)
             with suppress(OSError):
@@ -133,6 +136,8 @@ def listener_head(data: bytes) -> None:
     troubles, there.troubles = there.troubles, []
     assert not troubles, troubles
     if not answer:
+        # Blank lines before a request are skipped (RFC 9112 section 2.2).
+        assert not re.search(rb"\n\r?\n", data.lstrip(b"\r\n")), "a whole head got no answer"
         return
     head, _, page = answer.partition(b"\r\n\r\n")
     assert re.match(rb"HTTP/1\.1 (?:200|204|400|404|405|408|421|431|501|505) ", head), head[:30]

@@ -40,6 +40,7 @@ def _json(before: str, *more: Shape) -> tuple[Shape, ...]:
     return (
         Shape("an array of objects", '{"":0},', f'{before}"x":[', "0]}"),
         Shape("an array of arrays", "[],", f'{before}"x":[', "0]}"),
+        Shape("as many objects as are let through", '{"":0},' + " " * 36, f'{before}"x":[', "0]}"),
         Shape("nested arrays", "[", f'{before}"x":'),
         Shape("nested objects", '{"":', f'{before}"x":'),
         Shape("one name again and again", '"a":0,', before, '"a":0}'),
@@ -53,6 +54,11 @@ def _json(before: str, *more: Shape) -> tuple[Shape, ...]:
         Shape("quotes", '"', before),
         *more,
     )
+
+
+def _some_json(before: str) -> tuple[Shape, ...]:
+    """Of these the ones that cost most, for a parser that shares its decoder with another one."""
+    return tuple(shape for shape in _json(before) if "objects" in shape.name or "arrays" in shape.name)
 
 
 def _errors(status: str) -> tuple[Shape, ...]:
@@ -143,7 +149,7 @@ SHAPES: dict[str, tuple[Shape, ...]] = {
         ),
     ),
     "registration": (
-        *_json('0{"client_id":"a",'),
+        *_some_json('0{"client_id":"a",'),
         *_errors("1"),
         Shape("a long id", "a", '0{"client_id":"', '"}'),
         Shape("digits of a time", "9", '0{"client_id":"a","client_secret":"b","client_secret_expires_at":"', '"}'),
@@ -155,7 +161,7 @@ SHAPES: dict[str, tuple[Shape, ...]] = {
         Shape("a long token", "a", '0{"access_token":"', '"}'),
         Shape("digits of a time", "9", '0{"access_token":"a","expires_in":"', '"}'),
     ),
-    "revocation": (*_json('1{"error":"x",'), *_errors("1")),
+    "revocation": (*_some_json('1{"error":"x",'), *_errors("1")),
     "authorization-response": _PARAMETERS,
     "pasted-text": (
         *_PARAMETERS,
@@ -222,7 +228,9 @@ SHAPES: dict[str, tuple[Shape, ...]] = {
         Shape("a long page", "?", "https://as.example.com/", "\nhttps://b.example\n"),
     ),
     "record": _json(_RECORD, Shape("a long token", "a", f'{_RECORD}"refresh_token":"', '"}')),
-    "client-information": _json('{"format":1,"client":{"issuer":"https://b","client_id":"d","mechanism":"dynamic"},'),
+    "client-information": _some_json(
+        '{"format":1,"client":{"issuer":"https://b","client_id":"d","mechanism":"dynamic"},'
+    ),
     "envelope": (
         Shape("a payload", "a", "mcp-login 1 1 1 0123456789abcdef\n"),
         Shape("words", " 1", "mcp-login"),
@@ -232,7 +240,7 @@ SHAPES: dict[str, tuple[Shape, ...]] = {
         Shape("pairs of surrogates", "😀"),
     ),
     "index": (
-        *_json('{"format":1,'),
+        *_some_json('{"format":1,'),
         Shape("the same login again and again", _ENTRY, '{"format":1,"entries":[', "0]}"),
         Shape("entries that are none", "{},", '{"format":1,"entries":[', "0]}"),
     ),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 each = pytest.mark.parametrize("name", TARGETS)
-a_few = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+a_few = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,7 +43,7 @@ def test_nothing_escapes_after_what_is_nearly_right(name: str, data: st.DataObje
 
 
 @each
-@settings(a_few, max_examples=15)
+@settings(a_few, max_examples=10)
 @given(data=st.binary(max_size=200))
 def test_nothing_escapes_after_any_bytes(name: str, data: bytes) -> None:
     TARGETS[name].run(data)
