@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import stat
-import sys
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -157,24 +156,6 @@ def test_an_address_beyond_ascii_means_the_same_and_stays_as_short(world: World)
     launchers = Launchers("linux", visit=world.person).install(world.monkeypatch)
     assert lead_to(world, "/authorize?name=J%C3%BCrgen%20M", callback_timeout=10.0).error is None
     assert "name=J%C3%BC%72gen%20M" in launchers.opened[0]
-
-
-@posix
-@pytest.mark.parametrize("length", [40_000, 200_000])
-def test_an_address_that_no_command_line_takes_is_told_and_nothing_else(
-    world: World, tmp_path: Path, length: int
-) -> None:
-    """Windows takes 32,767 characters, Linux 131,072 in one argument; the login says that no browser could be opened."""
-    url = f"https://mcp.example.com/authorize?{'x' * length}"
-    real_launchers(world.monkeypatch, f"{sys.executable} -c pass %s &")
-    assert open_browser(url) is (length < 131_072)
-    launchers = Launchers("win32").install(world.monkeypatch)
-    launchers.visit = _too_long
-    assert open_browser(url) is False
-
-
-def _too_long(url: str) -> None:
-    raise OSError(206, "The filename or extension is too long")
 
 
 def recording_browser(folder: Path) -> Path:

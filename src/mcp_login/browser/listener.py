@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Collection, Iterable
 
-__all__ = ["LoopbackListener", "Outcome", "stop_accepting"]
+__all__ = ["LoopbackListener", "Outcome", "is_for_us", "is_same", "result_path", "stop_accepting"]
 
 #: Seconds that `aclose` itself waits for a browser that was redirected and has not fetched its page yet.
 GRACE = 0.5

@@ -26,6 +26,8 @@ __all__ = [
     "private_directory",
     "read_private",
     "remove_private",
+    "require_own_file",
+    "require_own_folder",
     "set_aside",
     "write_private",
 ]

@@ -15,11 +15,13 @@ async def _no_check(*_: Any, **__: Any) -> None:
     """In place of a check that is awaited."""
 
 
-#: Giving a browser nothing but https, or http on loopback, in one spelling. The metadata's reader refuses it, and the policy.
+#: Giving a browser nothing but https, or http on loopback, in one spelling. The metadata's reader refuses it,
+#: and the request's builder, and the policy.
 WEB_ADDRESSES_ONLY = Switch(
     "https only, in one spelling",
     (
         ("mcp_login.browser.opener.require_secure", nothing),
+        ("mcp_login.protocol.authorization.require_secure", nothing),
         ("mcp_login.protocol.authorization_server.require_secure", nothing),
         ("mcp_login.network.http.HttpClient.check_place", _no_check),
     ),
