@@ -24,9 +24,6 @@ pytest_plugins = ["pytester"]
 
 loopback_only.install()
 
-# tests/run.py has this process measured. Those that tests start are not: they would write their figures where they end.
-os.environ.pop("COVERAGE_PROCESS_START", None)
-
 # Before anything asks keyring for a backend, once for this process. A test of a real keychain starts other processes.
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 
@@ -54,6 +51,11 @@ _CLEARED = (
     "SSL_CERT_FILE",
     "WAYLAND_DISPLAY",
 )
+
+
+def pytest_collection_finish() -> None:
+    """tests/run.py has the processes of pytest measured, of which this is one. Those that tests start are not."""
+    os.environ.pop("COVERAGE_PROCESS_START", None)
 
 
 @pytest.fixture

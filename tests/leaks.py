@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detect_secrets.plugins import high_entropy_strings
-from detect_secrets.plugins.artifactory import ArtifactoryDetector
 from detect_secrets.plugins.aws import AWSKeyDetector
 from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
 from detect_secrets.plugins.basic_auth import BasicAuthDetector
@@ -65,7 +64,6 @@ PUBLISHED = {
 }
 
 FORMATS = (
-    ArtifactoryDetector(),
     AWSKeyDetector(),
     AzureStorageKeyDetector(),
     BasicAuthDetector(),

@@ -2,8 +2,8 @@
 
 Makes the virtual environment `.venv`, installs this package with its extras and dependency groups, installs the real
 parts that can be had here (tests/real/parts.py: Debian packages only as root, Node packages where there is npm), then
-makes the checks of `CHECKS`, as many at a time as there are cores, and runs the tests under branch coverage: first all that
-can run beside each other, one process for each core; then those marked `alone`, one by one.
+makes the checks of `CHECKS`, as many at a time as there are cores, and runs the tests under branch coverage: first those marked
+`alone`, one by one; then all that can run beside each other, one process for each core.
 
 `--no-install` takes the environment as it is. Other arguments go to pytest, and then only the tests are run, in one process.
 With CI=true a part that is missing is a failure instead of a skipped test. The exit status is 0 if all went well.
@@ -168,8 +168,8 @@ def main(arguments: list[str]) -> int:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         went = dict(zip(CHECKS, pool.map(lambda name: check(name, *CHECKS[name]), CHECKS), strict=True))
     hear("coverage", "erase")
-    went["tests"] = test("tests", "-m", "not alone", f"--numprocesses={AT_ONCE}", "--dist=worksteal")
     went["tests, alone"] = test("tests, alone", "-m", "alone")
+    went["tests"] = test("tests", "-m", "not alone", f"--numprocesses={AT_ONCE}", "--dist=worksteal")
     hear("coverage", "combine")
     # What only other systems run counts as missed here, and on Linux alone are all real parts to be had.
     threshold = [] if sys.platform == "linux" else ["--fail-under=0"]

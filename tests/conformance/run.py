@@ -151,7 +151,7 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-def run(wanted: Run, *, node: Path, conformance: Path, client: str = "mcp-login", seconds: float = 60.0) -> Result:
+def run(wanted: Run, *, node: Path, conformance: Path, client: str = "mcp-login", seconds: float = 120.0) -> Result:
     """Run one scenario, waiting at most `seconds` for it."""
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         out = Path(folder, "out")
@@ -164,6 +164,7 @@ def run(wanted: Run, *, node: Path, conformance: Path, client: str = "mcp-login"
                 "--command",
                 f"exec {shlex.quote(sys.executable)} -m {CLIENTS[client]}",
                 *("--scenario", wanted.scenario, "--spec-version", wanted.version, "--output-dir", str(out)),
+                *("--timeout", str(int(seconds * 750))),  # in milliseconds, for the client
             ],
             cwd=parts.ROOT,
             env=_environment(Path(folder)),

@@ -249,14 +249,16 @@ def test_many_sessions_do_not_refresh_in_the_same_second(serve: Serve, person: P
         assert login.ask(auth=auth).status_code == 200
     # Each has the token in memory, and none sees what another one stores: what counts is when each first looks.
     first: dict[int, float] = {}
+    refreshed = 0
     clock.advance(HOUR - 80)
     for _ in range(40):
         clock.advance(1)
         for number, auth in enumerate(auths):
-            before = len(server.requests.matching("mcp"))
+            server.requests.clear()
             assert login.ask(auth=auth).status_code == 200
-            [sent] = server.requests.matching("mcp")[before:]
+            [sent] = server.requests.matching("mcp")
+            refreshed += refreshes(server)
             if sent.access_token != record.access_token:
                 first.setdefault(number, clock())
     assert len(set(first.values())) > 5
-    assert refreshes(server) == 1
+    assert refreshed == 1

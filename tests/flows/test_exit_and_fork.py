@@ -107,6 +107,7 @@ print("leaving", flush=True)
 """
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("hangs_in", ["reading", "writing"])
 def test_a_program_ends_although_its_keychain_hangs(
     serve: Serve, person: Person, program: Program, tmp_path: Path, hangs_in: str

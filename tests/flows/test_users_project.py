@@ -110,6 +110,7 @@ def test_they_pass_and_leave_no_trace(machine: UsersMachine, variables: dict[str
     assert machine.traces() == []
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(90)
 def test_they_take_less_than_a_second(machine: UsersMachine) -> None:
     run(machine, "-m", "pytest")  # compiles what it imports

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-pytestmark = pytest.mark.timeout(170)
+# A process that is told when to die is told by its calls, whose order has to be that of a process before it.
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(170)]
 
 
 @pytest.fixture
@@ -50,7 +51,9 @@ def check(kills: Kills, ends: list[End], scenario: Scenario) -> None:
     lost = {f"{end.when} {end.call}" for end in ends if end.lost}
     outside = {f"before {calls[0]}", f"half {calls[0]}", f"after {calls[-1]}", "exit "}
     assert not lost & outside, said
-    assert {name.partition(" ")[2] for name in lost} - {""} <= set(calls), said
+    # The browser is served, and the end of a connection noticed, beside the exchange: where these calls fall is chance.
+    beside = {name for name in lost if name.endswith((" browser", " nobody"))}
+    assert {name.partition(" ")[2] for name in lost - beside} - {""} <= set(calls), said
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

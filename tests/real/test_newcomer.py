@@ -28,6 +28,7 @@ def test_the_record_shows_the_commands_of_the_readme() -> None:
     assert recorded[-1] == newcomer.RESULT
 
 
+@pytest.mark.alone  # what the command says depends on how long a login takes
 @pytest.mark.real
 @pytest.mark.skipif(os.name == "nt", reason="the commands are for a POSIX shell")
 @pytest.mark.timeout(300)

@@ -62,6 +62,7 @@ def test_python_packages_are_to_be_had_everywhere(system: str, monkeypatch: pyte
     [("true", True, "failed"), ("true", False, "skipped"), ("", True, "skipped"), ("", False, "skipped")],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is always skipped")
+@pytest.mark.timeout(90)
 def test_a_missing_part_fails_a_test_only_in_ci_and_only_where_it_is_to_be_had(
     ci: str, npm: bool, outcome: str, tmp_path: Path
 ) -> None:
@@ -82,7 +83,7 @@ def test_a_missing_part_fails_a_test_only_in_ci_and_only_where_it_is_to_be_had(
         capture_output=True,
         text=True,
         check=False,
-        timeout=25,
+        timeout=80,
     )
     assert f"1 {outcome}" in done.stdout
     assert "conformance is not installed: run `python tests/real/parts.py install`" in done.stdout

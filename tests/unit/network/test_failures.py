@@ -172,7 +172,8 @@ async def test_a_tunnel_that_is_not_dug_is_before_the_request(serve: Serve, monk
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"])
 async def test_a_time_out_after_sending_leaves_it_open(said: bytes, serve: Serve) -> None:
     peer = await serve(hanging(after=said))
-    assert await may_have_acted(peer.url(), HttpClient(deadline=0.1))
+    # It has to be sent within this time, on a busy machine too.
+    assert await may_have_acted(peer.url(), HttpClient(deadline=0.5))
 
 
 @pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"])
@@ -184,7 +185,7 @@ async def test_an_answer_that_breaks_off_leaves_it_open(answer: bytes, serve: Se
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
 async def test_a_callers_client_tells_too(library: Any, serve: Serve, closed_port: int) -> None:
     def client() -> HttpClient:
-        return HttpClient(factory=lambda: library.AsyncClient(trust_env=False), deadline=0.3)
+        return HttpClient(factory=lambda: library.AsyncClient(trust_env=False))
 
     assert not await may_have_acted(f"http://127.0.0.1:{closed_port}/", client())
     peer = await serve(saying(b""))

@@ -6,7 +6,7 @@ headers and respond appropriately to HTTP 401 Unauthorized responses from the MC
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given
@@ -328,9 +328,9 @@ def test_what_was_written_by_the_grammar_is_read_back(
 def test_time_is_linear_in_the_length(unit: str) -> None:
     def seconds(length: int) -> float:
         value = "Bearer " + unit * (length // len(unit))
-        start = perf_counter()
+        start = thread_time()  # of the processor, whoever else it has to serve
         parse_challenges([value[:MAX_LENGTH]])
-        return perf_counter() - start
+        return thread_time() - start
 
     # Quadratic time would be minutes here.
     assert min(seconds(MAX_LENGTH) for _ in range(2)) < 1.0

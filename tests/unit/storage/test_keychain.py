@@ -460,6 +460,7 @@ print([m for m in ("anyio", "asyncio", "httpx", "platformdirs", "pydantic") if m
     assert python(code, PYTHON_KEYRING_BACKEND="tests.unit.storage.keyrings.MemoryKeyring") == "[]"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("call", ["storage.load_now('k', 0.05)", "asyncio.run(storage.save('k', 'v'))"])
 def test_a_silent_keychain_holds_no_process_up_for_longer_than_a_second(call: str) -> None:
     code = f"""
@@ -505,6 +506,7 @@ from tests.unit.storage.keyrings import HangingKeyring
 backend = HangingKeyring()
 storage = KeychainStorage(backend=backend)
 with contextlib.suppress(TimeoutError): storage.load_now({KEY!r}, 0.01)
+assert backend.asked.wait(10)  # a fork amid its imports would leave half of them to the child
 if os.fork() == 0:
     backend.answers = __import__("threading").Event(); backend.answers.set()
     print("child", storage.load_now({KEY!r}, 5), flush=True)
