@@ -122,8 +122,13 @@ def _require_agreement(url: str, found: str) -> None:
     assert (requested is None) == (ours is None)
     if ours is not None:
         there = httpx.URL(url)
-        assert (there.scheme, there.raw_host.lower(), there.port) == (ours.scheme, ours.raw_host, ours.port)
+        assert (there.scheme, there.raw_host.lower(), _port(there)) == (ours.scheme, ours.raw_host, _port(ours))
         assert requested == (theirs.hostname or "")
+
+
+def _port(url: httpx.URL) -> int:
+    # Where the scheme is in upper case, httpx does not leave out its default.
+    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def _is_below(url: str, resource: str) -> bool:
