@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -132,27 +133,29 @@ def install_all() -> bool:
     return installed
 
 
-def check(name: str, *command: str | Path) -> bool:
-    """Make one check and say how it went; what it prints is shown if it fails. One that can't be made here fails nothing."""
+def check(name: str, *command: str | Path) -> str:
+    """Make one check; "ok", "skipped" where it can't be made here, or "FAILED". What it prints is shown if it is not ok."""
     started = time.monotonic()
     status, printed = hear(*command)
-    told = f"{name} ({time.monotonic() - started:.1f} s)"
-    if status == SKIPPED:
-        say(f"skipped {told}: {printed.decode(errors='replace').strip()}")
-    elif status:
+    went = {0: "ok", SKIPPED: "skipped"}.get(status, "FAILED")
+    if went != "ok":
         show(printed)
-        say(f"FAILED  {told}")
-    else:
-        say(f"ok      {told}")
-    return status in (0, SKIPPED)
+    tell(name, went, started)
+    return went
 
 
-def test(name: str, *options: str) -> bool:
-    """Run tests and say how it went. Their processes are measured from their first line on, and none that they start."""
+def test(name: str, *options: str) -> str:
+    """Run tests; "ok" or "FAILED". Their processes are measured from the first line on, and none that they start."""
     started = time.monotonic()
     passed = run(PYTHON, "-m", "pytest", *options, COVERAGE_PROCESS_START=str(ROOT / "pyproject.toml"))
-    say(f"{'ok     ' if passed else 'FAILED '} {name} ({time.monotonic() - started:.1f} s)")
-    return passed
+    went = "ok" if passed else "FAILED"
+    tell(name, went, started)
+    return went
+
+
+def tell(name: str, went: str, started: float) -> None:
+    """Say how it went, and how long it took since `started`."""
+    say(f"{went:7} {name} ({time.monotonic() - started:.1f} s)")
 
 
 def main(arguments: list[str]) -> int:
@@ -160,6 +163,9 @@ def main(arguments: list[str]) -> int:
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this with an older one shall read why
         say("Python 3.11 or newer is needed")
         return 2
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what it puts in the background so, and the tests of Ctrl-C would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for_pytest = [argument for argument in arguments if argument != "--no-install"]
     if "--no-install" not in arguments and not install_all():
         return 2
@@ -174,10 +180,12 @@ def main(arguments: list[str]) -> int:
     # What only other systems run counts as missed here, and on Linux alone are all real parts to be had.
     threshold = [] if sys.platform == "linux" else ["--fail-under=0"]
     went["coverage"] = check("coverage", "coverage", "report", *threshold)
-    if went["coverage"]:
+    if went["coverage"] == "ok":
         say(f"coverage {hear('coverage', 'report', '--format=total')[1].decode().strip()} %")
-    failed = [name for name, passed in went.items() if not passed]
-    say(f"failed: {', '.join(failed)}" if failed else "all checks passed")
+    failed, skipped = ([name for name in went if went[name] == how] for how in ("FAILED", "skipped"))
+    if skipped:
+        say(f"not checked, see above: {', '.join(skipped)}")
+    say(f"failed: {', '.join(failed)}" if failed else "all other checks passed" if skipped else "all checks passed")
     return 1 if failed else 0
 
 

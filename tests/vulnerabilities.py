@@ -92,7 +92,8 @@ def verdict(reports: Iterable[dict[str, Any]], reason: str = "") -> tuple[int, l
         return 1, said
     if not trial.get("vulns"):
         known = "==".join(KNOWN_TO_BE_VULNERABLE)
-        return SKIPPED, [reason or trial.get("skip_reason") or f"the service knows nothing against {known}"]
+        why = reason or trial.get("skip_reason") or f"the service knows nothing against {known}"
+        return SKIPPED, [f"no service with advisories is within reach. {why}"]
     unknown = [report["skip_reason"] for report in by_name.values() if "skip_reason" in report]
     return (SKIPPED if unknown else 0), unknown or [f"nothing is known against {len(by_name)} packages"]
 
