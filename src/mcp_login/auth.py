@@ -173,7 +173,7 @@ class OAuth(_Auth):
             if flight is None:
                 return
             # Frees the connection: a person may take minutes.
-            response.stream = _Drained(response.stream)
+            response.stream = _Drained(response.stream, _undecoded(response))
             response.read()
             if not attempt.take(_outcome(flight, None)):
                 return
@@ -196,24 +196,61 @@ class OAuth(_Auth):
             if flight is None:
                 return
             # Frees the connection: a person may take minutes.
-            response.stream = _DrainedAsync(response.stream)
+            response.stream = _DrainedAsync(response.stream, _undecoded(response))
             await response.aread()
             if not attempt.take(await _outcome_async(flight, None)):
                 return
 
 
-class _Drained(_SyncByteStream):
-    """The start of a refused response's body: nobody reads it, and a hostile one has no end."""
+def _undecoded(response: Any) -> str:
+    """The coding of the body of `response`, which is taken out of its head: the client's decoders have no limit."""
+    coding: str = response.headers.pop("content-encoding", "")
+    return coding.strip().lower()
 
-    def __init__(self, stream: Any) -> None:
+
+class _Start:
+    """The start of a refused response's body: nobody reads it, and a hostile one has no end, on the wire or unpacked.
+
+    Of a coding that can't be stopped within a limit there is none.
+    """
+
+    def __init__(self, coding: str) -> None:
+        import zlib  # httpx has loaded it
+
+        self._inflate = None if coding in ("", "identity") else zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        self._is_unknown = coding not in ("", "identity", "gzip", "x-gzip", "deflate")
+        self._error = zlib.error
+        self.left = DRAIN_BYTES
+        self._left_unpacked = DRAIN_BYTES
+
+    def take(self, part: bytes) -> bytes:
+        """What is kept of `part`, unpacked."""
+        part, self.left = part[: self.left], self.left - len(part)
+        if self._is_unknown:
+            return b""
+        if self._inflate is not None and part:
+            try:
+                part = self._inflate.decompress(part, max(self._left_unpacked, 1))
+            except self._error:
+                self._is_unknown = True
+                return b""
+        part = part[: self._left_unpacked]
+        self._left_unpacked -= len(part)
+        return part
+
+
+class _Drained(_SyncByteStream):
+    """That start, of a stream of a synchronous client."""
+
+    def __init__(self, stream: Any, coding: str) -> None:
         self._stream = stream
+        self._start = _Start(coding)
 
     def __iter__(self) -> Iterator[bytes]:
-        left, deadline = DRAIN_BYTES, time.monotonic() + DRAIN_SECONDS
+        deadline = time.monotonic() + DRAIN_SECONDS
         for part in self._stream:
-            yield part[:left]
-            left -= len(part)
-            if left <= 0 or time.monotonic() > deadline:
+            yield self._start.take(part)
+            if self._start.left <= 0 or time.monotonic() > deadline:
                 return
 
     def close(self) -> None:
@@ -223,22 +260,22 @@ class _Drained(_SyncByteStream):
 class _DrainedAsync(_AsyncByteStream):
     """The same for asynchronous clients."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, coding: str) -> None:
         self._stream = stream
+        self._start = _Start(coding)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         import anyio
 
-        left, deadline = DRAIN_BYTES, time.monotonic() + DRAIN_SECONDS
+        deadline = time.monotonic() + DRAIN_SECONDS
         parts = aiter(self._stream)
-        while left > 0:
+        while self._start.left > 0:
             part = b""
             with anyio.move_on_after(deadline - time.monotonic()):
                 part = await anext(parts, b"")
             if not part:
                 return
-            yield part[:left]
-            left -= len(part)
+            yield self._start.take(part)
 
     async def aclose(self) -> None:
         await self._stream.aclose()

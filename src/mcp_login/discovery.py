@@ -254,18 +254,33 @@ async def _document(http: HttpClient, url: str, floor: AddressSpace, unknown: _U
 async def _resource_metadata(
     http: HttpClient, server_url: str, challenge_url: str | None
 ) -> ProtectedResourceMetadata | None:
-    """RFC 9728 section 3; "Protected Resource Metadata Discovery Requirements": the challenge's URL, else the well-known ones."""
+    """RFC 9728 section 3; "Protected Resource Metadata Discovery Requirements": the challenge's URL, else the well-known ones.
+
+    Also where the challenge's is refused: servers behind a proxy name themselves as they see themselves, http://localhost say.
+    """
     unknown = _Unknown()
+    refusal: PolicyError | None = None
     urls = dict.fromkeys(
         (*protected_resource_metadata_urls(server_url, challenge_url), *protected_resource_metadata_urls(server_url))
     )
     for url in urls:
         # The person named the server, so its own origin may lie anywhere; what it leads to may not.
         floor = AddressSpace.LOOPBACK if _same_origin(url, server_url) else await http.space_of(server_url)
-        response = await _document(http, url, floor, unknown)
+        try:
+            response = await _document(http, url, floor, unknown)
+        except PolicyError as error:
+            if url != challenge_url:
+                raise
+            _log.warning(
+                "The challenge of %s names no place to look for its metadata: %s", server_url.partition("?")[0], error
+            )
+            refusal = error
+            continue
         if response is not None:
             return parse_protected_resource_metadata(response, server_url=server_url, asked_url=url)
     unknown.raise_if_any()
+    if refusal is not None:
+        raise refusal
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import shlex
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from .errors import AuthError, AuthorizationErrorResponse, LoginRequired, TransportError
@@ -64,13 +65,14 @@ def login_required(
     session: Session, scopes: tuple[str, ...] = (), *, why: str = "this call never asks a person"
 ) -> LoginRequired:
     """For a call that may not ask anybody, and `why`."""
+    command = f"mcp-login login {shlex.quote(session.shown_url)}"
     if session.storage.name == "memory":
         advice = (
             "This process keeps logins in memory, where no other can leave one: set MCP_LOGIN_STORAGE=file here and for "
-            f"`mcp-login login {session.shown_url}`, or log in with this process's own storage"
+            f"`{command}`, or log in with this process's own storage"
         )
     else:
-        advice = f"Log in with `mcp-login login {session.shown_url}` where there is a person"
+        advice = f"Log in with `{command}` where there is a person"
     return LoginRequired(
         f"{session.shown_url} needs a login, but {why}. {advice}.",
         resource=session.server_url,

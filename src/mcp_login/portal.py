@@ -135,7 +135,14 @@ def _run_loop(running: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> 
     asyncio.set_event_loop(loop)
     loop.call_soon(running.set_result, loop)
     try:
-        loop.run_forever()
+        while True:
+            try:
+                loop.run_forever()
+                break
+            except (SystemExit, KeyboardInterrupt):
+                # A caller's callback raised it: asyncio gave it to the task that waits for that, and stops the loop besides. It
+                # is every other login's, too, and goes on.
+                continue
     finally:
         loop.close()
 

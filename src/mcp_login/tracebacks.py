@@ -7,12 +7,15 @@ Standard library only: the warm path loads it.
 from __future__ import annotations
 
 import functools
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from .errors import AuthError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-    from types import FrameType
+    from types import FrameType, TracebackType
 
 __all__ = ["discreet", "discreet_async", "forget_locals"]
 
@@ -21,16 +24,55 @@ T = TypeVar("T")
 
 _PACKAGE = __name__.partition(".")[0]
 
+# The flags of the code of generators, coroutines and asynchronous generators (`inspect.CO_*`, which is slow to load).
+_SUSPENDABLE = 0x20 | 0x80 | 0x200
+
 
 def forget_locals(error: BaseException) -> None:
-    """Clear the local variables of this library's frames in the tracebacks of `error`, and of all that it was raised from."""
-    for frame in _frames(error):
-        if str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
-            with suppress(RuntimeError):  # it still runs, or will
-                frame.clear()
+    """Clear the local variables of this library's frames in the tracebacks of `error`, and of all that it was raised from.
+
+    Before Python 3.13, to clear the frame of a coroutine that is not over ends it, and nothing tells whether it is: a caller may
+    raise one exception in several logins. There such frames are taken out of the traceback instead, and a note names their
+    places.
+    """
+    for one in _chain(error):
+        kept: list[TracebackType] = []
+        places: list[str] = []
+        traceback = one.__traceback__
+        while traceback is not None:
+            if _is_ours(traceback.tb_frame) and not _clear(traceback.tb_frame):
+                places.append(f"{traceback.tb_frame.f_code.co_qualname}, line {traceback.tb_lineno}")
+            else:
+                kept.append(traceback)
+            traceback = traceback.tb_next
+        if not places:
+            continue
+        for number, link in enumerate(kept, 1):
+            link.tb_next = kept[number] if number < len(kept) else None
+        one.__traceback__ = kept[0] if kept else None
+        if not isinstance(one, AuthError):  # the message of one of ours says enough
+            _note(one, f"In {_PACKAGE}: {'; '.join(places)}")
 
 
-def _frames(error: BaseException) -> Iterator[FrameType]:
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE
+
+
+def _clear(frame: FrameType) -> bool:
+    """Clear `frame`, and say whether it may stay where it can be seen."""
+    if frame.f_code.co_flags & _SUSPENDABLE and sys.version_info < (3, 13):
+        return False
+    with suppress(RuntimeError):  # it still runs, or will
+        frame.clear()
+    return True
+
+
+def _note(error: BaseException, text: str) -> None:
+    if text not in getattr(error, "__notes__", ()):
+        error.add_note(text)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting:
@@ -41,10 +83,7 @@ def _frames(error: BaseException) -> Iterator[FrameType]:
         waiting += [one.__cause__, one.__context__]
         if isinstance(one, BaseExceptionGroup):
             waiting += one.exceptions
-        traceback = one.__traceback__
-        while traceback is not None:
-            yield traceback.tb_frame
-            traceback = traceback.tb_next
+        yield one
 
 
 def discreet(function: Callable[P, T]) -> Callable[P, T]:

@@ -20,7 +20,7 @@ from mcp_login.network.policy import AddressSpace, NetworkPolicy, address_space,
 from mcp_login.network.proxy import proxy_for
 from mcp_login.network.transport import CheckedTransport
 from mcp_login.protocol.message import HttpRequest
-from mcp_login.protocol.uri import MAX_LENGTH, canonical_resource, is_loopback_url, is_within, origin, require_secure
+from mcp_login.protocol.uri import MAX_SENT_URL, canonical_resource, is_loopback_url, is_within, origin, require_secure
 
 from .checks import at_end, is_clean, judged, lines, require_clean_error, text_of
 
@@ -90,7 +90,7 @@ def uri(data: bytes) -> None:
     """RFC 3986, RFC 8707 section 2: the first line is a URL, the second the resource that it may be within."""
     url, resource = lines(data, 2)
     inside = is_within(url, resource)
-    is_short = max(len(url), len(resource)) <= MAX_LENGTH
+    is_short = max(len(url), len(resource)) <= MAX_SENT_URL
     if inside:
         assert not is_short or origin(url) == origin(resource)
         assert _is_below(url, resource)

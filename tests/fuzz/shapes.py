@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mcp_login.protocol.challenge import MAX_LENGTH
-from mcp_login.protocol.uri import MAX_URL
+from mcp_login.protocol.uri import MAX_READ_URL
 
 from . import answers, people
 
@@ -254,12 +254,12 @@ LARGEST: dict[str, int] = {
     "pasted-text": LINE,
     "retry-after": HEADERS,
     "body": 127 * 8,
-    "network-policy": MAX_URL,
-    "uri": MAX_URL,
-    "browser-url": MAX_URL,
-    "display": MAX_URL,
-    "redirect": MAX_URL,
-    "proxy": MAX_URL,
+    "network-policy": MAX_READ_URL,
+    "uri": MAX_READ_URL,
+    "browser-url": MAX_READ_URL,
+    "display": MAX_READ_URL,
+    "redirect": MAX_READ_URL,
+    "proxy": MAX_READ_URL,
     "listener-head": HEAD,
     "redaction": HEADERS,
     "envelope": STORED // 4,

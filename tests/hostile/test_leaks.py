@@ -497,7 +497,14 @@ def factory(library: Any, **options: Any) -> Callable[[], Any]:
 
 @libraries
 @pytest.mark.parametrize(
-    "own", [{"headers": {"Authorization": f"Bearer {SECRET}"}}, {"cookies": {"session": SECRET}}], ids=str
+    "own",
+    [
+        {"headers": {"Authorization": f"Bearer {SECRET}"}},
+        {"headers": {"X-Api-Key": SECRET}},
+        {"cookies": {"session": SECRET}},
+        {"params": {"key": SECRET}},
+    ],
+    ids=str,
 )
 @attack("RFC 9700 section 4.9", CALLERS_CREDENTIALS)
 def test_a_callers_client_brings_its_own_credentials_to_no_stranger(

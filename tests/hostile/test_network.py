@@ -106,7 +106,12 @@ def test_no_hop_of_a_login_leads_inside(
     hop(resource, server, inside.origin)
     outcome = world.ask(resource.url)
     refute(inside.connections, "a host inside was connected to")
-    assert isinstance(outcome.error, PolicyError)
+    if hop is challenge:
+        # What its own origin says at the well-known place is as good.
+        assert outcome.value.status_code == 200
+        assert "names no place to look for its metadata" in outcome.log
+    else:
+        assert isinstance(outcome.error, PolicyError)
 
 
 #: Spellings of 127.0.0.1 that something on the way to a connection understands, whatever the URL's parser says.
@@ -147,7 +152,7 @@ def test_a_challenge_leads_to_no_service_of_this_machine(world: World) -> None:
     resource.challenge = f'Bearer resource_metadata="{service.origin}/admin?delete=everything"'
     outcome = world.ask(resource.url)
     refute(service.connections, "a service on loopback was connected to")
-    assert isinstance(outcome.error, PolicyError)
+    assert outcome.value.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -287,7 +292,7 @@ def test_a_server_of_the_intranet_leads_to_no_service_of_this_machine(world: Wor
     resource.challenge = f'Bearer resource_metadata="{service.origin}/admin"'
     outcome = world.ask(resource.url)
     refute(service.connections, "a service on loopback was connected to")
-    assert isinstance(outcome.error, PolicyError)
+    assert outcome.value.status_code == 200
 
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "fd00:ec2::254", "fe80::1"])
@@ -431,7 +436,7 @@ def test_a_browser_is_given_no_url_that_it_cannot_take(world: World, long: str) 
     outcome = world.ask(resource.url)
     refute(any(len(url) > 8000 for url in world.person.urls), "a browser was given more than 8,000 characters")
     assert isinstance(outcome.error, PolicyError)
-    assert "8000" in str(outcome.error)
+    assert "8,000" in str(outcome.error)
 
 
 # --- how many

@@ -48,6 +48,9 @@ GRACE = 0.5
 # in two ways: redirect URIs are compared character for character.
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]*")
 
+#: How many connections are accepted in one step of the loop: well below how many are kept (`max_connections`).
+ACCEPTED_AT_ONCE = 16
+
 #: The methods that bring an authorization response. A form's POST is none (RFC 6749 section 4.1.2: the query of a redirect).
 BRING_ANSWERS = frozenset({b"GET"})
 
@@ -154,8 +157,9 @@ class LoopbackListener:
         try:
             for listening in self._sockets[len(self._servers) :]:
                 # In two steps: cancelled within one, the server would be lost, and its socket closed while the loop watches it.
+                # So few are accepted at a time, or a flood of them would drop the browser's before it was read once.
                 server = await asyncio.start_server(
-                    self._connected, sock=listening, limit=MAX_HEAD, start_serving=False
+                    self._connected, sock=listening, limit=MAX_HEAD, backlog=ACCEPTED_AT_ONCE, start_serving=False
                 )
                 self._servers.append(server)
                 await server.start_serving()

@@ -95,9 +95,10 @@ class LineBashComplete(_WholeWords, BashComplete):
     def format_completion(self, item: CompletionItem[Any]) -> str:
         """What bash is to put in place of what it takes for the word: quoted, and without what came before a colon."""
         value = str(item.value)
-        if _in_quotes(self._line()):
-            return value
         word = self.get_completion_args()[1]
+        if _in_quotes(self._line()):
+            # In quotes nothing can be quoted: what a shell would run, or end them with, is not put there.
+            return word if set(value) & set("$`\\\"'!") else value
         begun = max((word.rfind(mark) for mark in ":=" if mark in os.environ.get("COMP_WORDBREAKS", ":=")), default=-1)
         if value.startswith(word[: begun + 1]):
             value = value[begun + 1 :]

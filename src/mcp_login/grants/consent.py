@@ -149,7 +149,7 @@ class Consent:
         if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
             answer = callback(url)
         else:
-            answer = await asyncio.to_thread(callback, url)
+            answer = await asyncio.to_thread(_called, callback, url)
         return await answer if inspect.isawaitable(answer) else answer
 
     def _no_way(self, server_url: str) -> LoginRequired:
@@ -158,6 +158,14 @@ class Consent:
             "Log in on a terminal with `mcp-login login`, or pass on_authorization_url.",
             resource=server_url,
         )
+
+
+def _called(callback: OnAuthorizationUrl, url: AuthorizationUrl) -> object:
+    try:
+        return callback(url)
+    except StopIteration as error:
+        # It can't pass through a future, which would wait for ever (PEP 479 does the same to generators).
+        raise RuntimeError("on_authorization_url raised StopIteration") from error
 
 
 async def _first_of(answer: asyncio.Future[T], tasks: set[asyncio.Task[None]]) -> T:

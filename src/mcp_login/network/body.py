@@ -24,7 +24,7 @@ class BoundedBody:
     def __init__(self, *, encoding: str | None, limit: int, url: str) -> None:
         self._limit = limit
         self._url = url
-        # Not a list of parts: a hostile one comes in half a million of them.
+        # Not a list of parts: each costs more than it holds, where they are small.
         self._body = bytearray()
         self._parts = 0
         self._received = 0

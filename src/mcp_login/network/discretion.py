@@ -1,8 +1,8 @@
 """What HTTP libraries log of our own requests: that something happens, not what is said.
 
 httpcore's lines (DEBUG) hold the headers of answers, in which a server may quote a token, and the password of a SOCKS proxy;
-httpx's (INFO) hold whole URLs, whose query may hold a key, and the words of the status line. Requests of others are logged as
-ever.
+httpx's (INFO) hold whole URLs, whose query may hold a key, and the words of the status line; hpack's (DEBUG, with HTTP/2) hold
+all of both. Requests of others are logged as ever.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ for _version in ("", "2"):
     logging.getLogger(f"httpx{_version}").addFilter(_Discreet(4))  # "HTTP Request: GET <url>"
     for _part in ("connection", "http11", "http2", "proxy", "socks"):
         logging.getLogger(f"httpcore{_version}.{_part}").addFilter(_Discreet(1))  # "receive_response_headers.complete"
+for _part in ("hpack", "huffman", "table"):
+    logging.getLogger(f"hpack.{_part}").addFilter(_Discreet(1))  # "Decoding"
 
 
 @contextmanager

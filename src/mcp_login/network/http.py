@@ -29,7 +29,7 @@ from .transport import CheckedTransport, default_ssl_context, resolve
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["HttpClient"]
+__all__ = ["HttpClient", "built_for"]
 
 #: The time limit of a whole exchange: name resolution, connection, redirects and bodies, in seconds.
 DEADLINE = 20.0
@@ -57,8 +57,8 @@ class HttpClient:
     """Sends requests to servers that nobody vouches for.
 
     `policy` says which URLs and addresses may be reached. `factory` makes a client of the caller's (httpx or httpx2),
-    used instead of our own transport; its redirects, `auth` and cookies are not used, nor is its Authorization header, and
-    addresses are judged by URL only.
+    used instead of our own transport; its redirects, `auth`, cookies, headers and parameters are not used, and addresses are
+    judged by URL only.
     `deadline` is the time limit in seconds of a whole exchange (None: `DEADLINE`), `max_bytes` bounds the body on the wire
     and decompressed (None: `MAX_BYTES`).
 
@@ -199,10 +199,8 @@ class HttpClient:
         async with self._transport(url, proxy, floor) as transport:
 
             async def send(request: HttpRequest, target: httpx.URL) -> httpx.Response:
-                headers = {"user-agent": _user_agent(), "accept": "*/*", "accept-encoding": ACCEPTED_ENCODING}
-                headers |= {name.lower(): value for name, value in request.headers.items()}
                 built = httpx.Request(
-                    request.method, target, headers=headers, content=request.body, extensions=extensions
+                    request.method, target, headers=_headers(request), content=request.body, extensions=extensions
                 )
                 return await transport.handle_async_request(built)
 
@@ -234,15 +232,9 @@ class HttpClient:
         if self._client is None:
             assert self._factory is not None  # noqa: S101 - this channel is chosen only then
             self._client = self._factory()
-        headers = {"accept-encoding": ACCEPTED_ENCODING, **request.headers}
-        # As text: the client may be httpx2's, whose URL type is another.
-        built = self._client.build_request(
-            request.method, str(target), headers=headers, content=request.body, extensions=extensions
-        )
-        for name in _SECRET_HEADERS:
-            # The client's own are for somebody else: whoever the metadata names must not get them.
-            if name not in {ours.lower() for ours in request.headers}:
-                built.headers.pop(name, None)
+        if self._client.is_closed:
+            raise ValueError("http_client has to make a new client each time: it is closed when its work is done")
+        built = built_for(self._client, request, str(target), extensions)
         # auth=None: the client may be one whose `auth` is this very library.
         return await self._client.send(built, stream=True, auth=None, follow_redirects=False)
 
@@ -294,6 +286,21 @@ def _without_query(url: httpx.URL) -> str:
 
 def _place(url: httpx.URL) -> tuple[str, int | None]:
     return url.raw_host.decode("ascii").rstrip("."), url.port or (443 if url.scheme == "https" else 80)
+
+
+def built_for(client: httpx.AsyncClient, request: HttpRequest, url: str, extensions: dict[str, Any]) -> Any:
+    """`request` for a client of the caller's, in the types of its library: httpx or httpx2.
+
+    Not by the client: its own headers, cookies and parameters are for somebody else, and whoever the metadata names would get
+    them.
+    """
+    library: Any = sys.modules[type(client.headers).__module__.partition(".")[0]]
+    return library.Request(request.method, url, headers=_headers(request), content=request.body, extensions=extensions)
+
+
+def _headers(request: HttpRequest) -> dict[str, str]:
+    ours = {"user-agent": _user_agent(), "accept": "*/*", "accept-encoding": ACCEPTED_ENCODING}
+    return ours | {name.lower(): value for name, value in request.headers.items()}
 
 
 @cache

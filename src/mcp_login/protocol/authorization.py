@@ -203,7 +203,7 @@ def _may_stay(part: str, taken: Collection[str]) -> bool:
         name, _, value = piece.partition("=")
         meaning = _meaning(name)
         # OpenID Connect Core section 3.1.2.1: `none` answers without showing anybody anything.
-        if meaning in taken or (meaning == "prompt" and "none" in unquote_plus(value).casefold()):
+        if meaning in taken or (meaning == "prompt" and "none" in _decoded(value).casefold()):
             return False
     return True
 
@@ -213,9 +213,14 @@ def _meaning(name: str) -> str:
 
     PHP makes "_" of "." and " " and an array of "state[]", ASP.NET ignores case, and so on.
     """
+    return re.sub("[^a-z0-9]", "", re.split(r"[\[\x00]", _decoded(name), maxsplit=1)[0].casefold())
+
+
+def _decoded(text: str) -> str:
+    """`text` as a server reads it that decodes more than once."""
     for _ in range(3):
-        name = unquote_plus(name)
-    return re.sub("[^a-z0-9]", "", re.split(r"[\[\x00]", name, maxsplit=1)[0].casefold())
+        text = unquote_plus(text)
+    return text
 
 
 def matches_state(request: AuthorizationRequest, query: str) -> bool:

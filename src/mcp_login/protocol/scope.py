@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +19,9 @@ _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 #: More than any honest server has; a hostile one's would fill URLs, forms and stored records.
 MAX_SCOPES = 200
 MAX_CHARACTERS = 8192
+#: How many characters of an address may go to scopes that only lists name: more than browsers and servers take as a whole
+#: (`uri.MAX_SENT_URL`) would be the end of the login, for want of scopes that nobody asked for.
+MAX_IMPLIED = 4096
 # A space by the document, a comma by the habit of some providers. A list's elements may hold commas.
 _IN_STRING = re.compile(r"[^ \t\r\n,]+")
 _IN_ELEMENT = re.compile(r"[^ \t\r\n]+")
@@ -76,7 +80,13 @@ def select_scopes(
     if not explicit:
         implied += supported_by_resource or ()
     offline = OFFLINE_ACCESS in (supported_by_server or ())
-    chosen = parse_scope([*explicit, *(scope for scope in implied if offline or scope != OFFLINE_ACCESS)])
+    listed = []
+    left = MAX_IMPLIED
+    for scope in parse_scope([scope for scope in implied if offline or scope != OFFLINE_ACCESS]):
+        left -= len(quote(scope, safe="")) + len("%20")
+        if left >= 0:
+            listed.append(scope)
+    chosen = parse_scope([*explicit, *listed])
     # Alone it would replace the server's default scopes, which a missing parameter asks for (RFC 6749 section 3.3).
     if offline and chosen and OFFLINE_ACCESS not in chosen:
         chosen += (OFFLINE_ACCESS,)

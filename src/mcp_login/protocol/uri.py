@@ -14,8 +14,8 @@ from urllib.parse import unquote, unquote_to_bytes
 from mcp_login.errors import PolicyError, printable
 
 __all__ = [
-    "MAX_LENGTH",
-    "MAX_URL",
+    "MAX_READ_URL",
+    "MAX_SENT_URL",
     "canonical_resource",
     "is_loopback_url",
     "is_within",
@@ -26,11 +26,10 @@ __all__ = [
 
 #: The longest URL, in characters, that is sent for, stored, or given to a browser. RFC 9110 section 4.1 asks everybody to
 #: support 8,000; many a server, and a command line of Windows (8,191), takes little more.
-MAX_LENGTH = 8000
+MAX_SENT_URL = 8000
 
-#: The longest that is looked at, whosever it is. HTTP clients take no longer ones, and a document of a stranger could be one
-#: long URL.
-MAX_URL = 65_536
+#: The longest that is compared with others: a caller's request may have it. HTTP clients take no longer ones.
+MAX_READ_URL = 65_536
 
 
 class _Parts(NamedTuple):
@@ -88,7 +87,6 @@ def origin(url: str) -> str:
 
     Raises `PolicyError` where `url` is not an http or https URL with a host.
     """
-    _require_short(url, "URL")
     return _parse(url, "URL").origin
 
 
@@ -139,16 +137,7 @@ def require_secure(url: str, *, what: str, allow_loopback: bool, allow_http: boo
     _require_secure(_parse(url, what), url, what=what, allow_loopback=allow_loopback, allow_http=allow_http)
 
 
-def _require_short(url: str, what: str) -> None:
-    if len(url) > MAX_LENGTH:
-        raise PolicyError(
-            f"The {what} {_shown(url)!r} has {len(url)} characters, and not all browsers, systems and servers take more than "
-            f"{MAX_LENGTH}. Ask for fewer scopes and parameters, or the server's operator for a shorter one."
-        )
-
-
 def _require_secure(parts: _Parts, url: str, *, what: str, allow_loopback: bool, allow_http: bool) -> None:
-    _require_short(url, what)
     if parts.scheme == "https" or allow_http or (allow_loopback and _is_loopback(parts.host)):
         return
     raise PolicyError(
@@ -167,16 +156,18 @@ def _is_loopback(host: str) -> bool:
 
 def _try_parse(url: str) -> _Parts | None:
     try:
-        return _parse(url, "URL")
+        return _parse(url, "URL", MAX_READ_URL)
     except PolicyError:
         return None
 
 
-def _parse(url: str, what: str) -> _Parts:
-    if len(url) > MAX_URL:
+def _parse(url: str, what: str, limit: int | None = None) -> _Parts:
+    """The parts of `url`, which may have `limit` characters (None: `MAX_SENT_URL`). Raises `PolicyError`."""
+    limit = MAX_SENT_URL if limit is None else limit
+    if len(url) > limit:
         raise PolicyError(
-            f"The {what} {_shown(url)!r} is longer than {MAX_URL:,} characters. Use the address that the server "
-            "itself uses."
+            f"The {what} {_shown(url)!r} has {len(url):,} characters, and not all browsers, systems and servers take more than "
+            f"{limit:,}. Ask for fewer scopes and parameters, or the server's operator for a shorter one."
         )
     if _UNSAFE.search(url):
         raise PolicyError(

@@ -88,9 +88,17 @@ TRACEBACKS = Switch(
     ),
 )
 
+
+def _built_by_the_client(client: Any, request: Any, url: str, extensions: dict[str, Any]) -> Any:
+    """As httpx's own methods do it: with the client's headers, cookies and parameters."""
+    return client.build_request(
+        request.method, url, headers=request.headers, content=request.body, extensions=extensions
+    )
+
+
 #: A caller's client sends its own credentials to nobody.
 CALLERS_CREDENTIALS = Switch(
-    "a caller's client keeps its credentials", (("mcp_login.network.http._SECRET_HEADERS", ()),)
+    "a caller's client keeps its credentials", (("mcp_login.network.http.built_for", _built_by_the_client),)
 )
 
 #: The password of a proxy is not part of its name.

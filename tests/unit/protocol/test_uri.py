@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_login.errors import PolicyError
-from mcp_login.protocol.uri import MAX_URL, canonical_resource, is_loopback_url, is_within, origin, require_secure
+from mcp_login.protocol.uri import MAX_READ_URL, canonical_resource, is_loopback_url, is_within, origin, require_secure
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_the_default_port_is_dropped(url: str, canonical: str) -> None:
         "https://[:::]/",
         "https://[1.2.3.4]/",
         "https://[1::2::3]/",
-        "https://h.example/" + "x" * MAX_URL,
+        "https://h.example/" + "x" * MAX_READ_URL,
         "https://h.example/a b",
         " https://h.example",
         "https://h.example\n",
