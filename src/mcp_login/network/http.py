@@ -214,8 +214,15 @@ class HttpClient:
         built = self._client.build_request(
             request.method, str(target), headers=headers, content=request.body, extensions=extensions
         )
-        # auth=None: the client may be one whose `auth` is this very library.
-        return await self._client.send(built, stream=True, auth=None, follow_redirects=False)
+        try:
+            # auth=None: the client may be one whose `auth` is this very library.
+            return await self._client.send(built, stream=True, auth=None, follow_redirects=False)
+        except UnicodeError:
+            raise
+        except ValueError:
+            pass
+        # httpx reads a Location that it is not to follow, and of one that can't be read lets urllib's error out.
+        raise httpx.RemoteProtocolError("a Location that can't be read")
 
     async def _exchange(self, channel: _Channel, request: HttpRequest, url: httpx.URL, follow: bool) -> HttpResponse:
         # The caller's own spelling, not httpx's: URLs are compared character for character.

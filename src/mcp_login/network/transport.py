@@ -239,13 +239,14 @@ def _allowed(addresses: Sequence[str], policy: NetworkPolicy, floor: AddressSpac
 
 
 def _proxy_pool(proxy: str, context: ssl.SSLContext | None, backend: _Backend) -> httpcore.AsyncConnectionPool:
-    try:
+    settings = None
+    with suppress(httpx.InvalidURL, ValueError):  # raised below: these errors quote what may be a password
         settings = httpx.Proxy(proxy)
-    except (httpx.InvalidURL, ValueError):
+    if settings is None:
         raise TransportError(
             f"The proxy {host_of(proxy)} that the environment names can't be used. Correct HTTP_PROXY, HTTPS_PROXY or "
             "ALL_PROXY."
-        ) from None
+        )
     url = settings.url
     core_url = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     if url.scheme in ("http", "https"):
