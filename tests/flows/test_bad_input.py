@@ -6,6 +6,8 @@ metadata, a denied consent, a closed browser (time-out), a taken port, a locked 
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +19,12 @@ import mcp_login.sync
 from mcp_login import (
     AuthError,
     AuthorizationErrorResponse,
+    FileStorage,
     InvalidResponse,
     IssuerMismatch,
     KeychainStorage,
     LoginNotNeeded,
+    LoginRequired,
     LoginTimeout,
     MemoryStorage,
     OAuth,
@@ -255,6 +259,26 @@ def test_errors_inside_an_on_authorization_url_are_the_callers_own(serve: Serve)
     with pytest.raises(RuntimeError, match="the caller's own"):
         login.ask()
     assert login.record is None
+
+
+def test_a_callback_that_raises_what_no_future_takes_ends_the_login_at_once(serve: Serve) -> None:
+    """A StopIteration that is set on a future is a TypeError that nobody sees."""
+    server = serve()
+    login = Login(server, Person.approves(), on_authorization_url=lambda _: next(iter(())))
+    with pytest.raises(RuntimeError, match="on_authorization_url raised StopIteration"):
+        login.ask()
+
+
+def test_the_command_in_a_message_can_be_copied_into_a_shell() -> None:
+    """The URL may be a stranger's: what a shell would run is quoted."""
+    url = "https://mcp.example.com/mcp;touch${IFS}here;"
+    with pytest.raises(LoginRequired) as caught:
+        mcp_login.sync.access_token(url, storage=FileStorage())
+    command = re.search("`(mcp-login login .*)`", str(caught.value))
+    assert command is not None
+    assert shlex.split(command[1]) == ["mcp-login", "login", url]
+    with pytest.raises(LoginRequired, match=r"'https://mcp\.example\.com/mcp;touch"):
+        mcp_login.sync.access_token(url, storage=MemoryStorage())
 
 
 def test_an_asynchronous_on_authorization_url_is_awaited(serve: Serve, person: Person) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from typing import TYPE_CHECKING, Any
 
+import httpx
+import httpx2
 import pytest
 
 import mcp_login.sync
 from mcp_login import AuthorizationErrorResponse, LoginRequired
 from mcp_login.testing import EmbeddedServer, Fault, Person
-from tests.flows.support import Login, call, in_threads, login_of
+from tests.flows.support import HEADERS, Login, call, in_threads, login_of, message
 
 if TYPE_CHECKING:
     from tests.flows.conftest import Serve
@@ -120,6 +124,31 @@ def test_a_403_that_asks_for_no_scope_stands(serve: Serve, person: Person, chall
     assert login.ask().status_code == 403
     assert login.windows == 1
     assert server.count("token") == 1
+
+
+@pytest.mark.parametrize(
+    ("coding", "packed", "read"),
+    [
+        ("gzip", gzip.compress(b"more scopes"), "more scopes"),
+        ("deflate", zlib.compress(b"more scopes"), "more scopes"),
+        ("gzip", b"more scopes", ""),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"more scopes")), ""),
+        ("identity", b"more scopes", "more scopes"),
+    ],
+    ids=["gzip", "deflate", "a lie", "twice", "plain"],
+)
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+def test_of_a_403_that_stands_the_start_is_read_unpacked(
+    serve: Serve, person: Person, library: Any, coding: str, packed: bytes, read: str
+) -> None:
+    """The client's own decoders have no limit: the answer was read by then, and they were not asked."""
+    server = serve()
+    login = login_of(server, person)
+    headers = {"WWW-Authenticate": 'Bearer error="insufficient_scope"', "Content-Encoding": coding}
+    server.faults.mcp_endpoint = Fault(status=403, times=None, headers=headers, body=packed)
+    with library.Client(auth=login.oauth(), trust_env=False, verify=False, timeout=20) as client:
+        response = client.post(server.url, json=message(), headers=HEADERS)
+    assert (response.status_code, response.text) == (403, read)
 
 
 def test_scopes_are_kept_when_a_session_ends_and_the_person_logs_in_again(serve: Serve, person: Person) -> None:

@@ -393,7 +393,7 @@ def test_the_query_of_an_endpoint_says_nothing_in_our_place(world: World, spelli
     assert "tenant=a%20b&" in url  # RFC 6749 section 3.1: it "MUST be retained"
 
 
-@pytest.mark.parametrize("prompt", ["prompt=none", "PROMPT=login+%6eone"])
+@pytest.mark.parametrize("prompt", ["prompt=none", "PROMPT=login+%6eone", "prompt=%256eone"])
 @attack("OpenID Connect Core section 3.1.2.1", ENDPOINT_QUERY)
 def test_the_query_of_an_endpoint_keeps_nobody_from_being_asked(world: World, prompt: str) -> None:
     """A server that knows the browser would answer without showing the person anything."""
@@ -402,7 +402,8 @@ def test_the_query_of_an_endpoint_keeps_nobody_from_being_asked(world: World, pr
     login(world, resource.url)
     [url] = world.person.urls
     said = Parsers.ignoring_case(urlsplit(url).query).get("prompt", "")
-    refute("none" in said.split(), "the server was told to ask nobody")
+    # Some servers decode twice.
+    refute("none" in unquote_plus(said).split(), "the server was told to ask nobody")
 
 
 # --- which login, and which response

@@ -62,3 +62,23 @@ def test_where_no_loop_can_be_made_the_caller_is_told_and_does_not_wait(monkeypa
     monkeypatch.setattr(asyncio, "new_event_loop", out_of_descriptors)
     with pytest.raises(OSError, match="Too many open files"):
         Portal()
+
+
+@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt()], ids=["exit", "interrupt"])
+def test_an_exit_in_a_callers_callback_is_the_callers_and_no_end_of_the_loop(end: BaseException) -> None:
+    """asyncio gives it to the task, and stops the loop besides: every other login's, too."""
+
+    async def leave() -> None:
+        raise end
+
+    async def go_on() -> str:
+        await asyncio.sleep(0)
+        return "here"
+
+    portal = Portal()
+    try:
+        with pytest.raises(type(end)):
+            portal.submit(leave).result(10)
+        assert portal.submit(go_on).result(10) == "here"
+    finally:
+        portal.close()

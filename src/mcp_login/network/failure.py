@@ -83,8 +83,8 @@ def host_of(url: str) -> str:
     try:
         authority = urlsplit(url).netloc
     except ValueError:  # a proxy's URL comes from the environment as it is
-        return "(an address that can't be read)"
-    return printable(authority.rpartition("@")[2], 120)
+        authority = ""
+    return printable(authority.rpartition("@")[2], 120) or "(an address that can't be read)"
 
 
 def wire_errors() -> tuple[type[Exception], ...]:

@@ -235,8 +235,15 @@ class HttpClient:
         if self._client.is_closed:
             raise ValueError("http_client has to make a new client each time: it is closed when its work is done")
         built = built_for(self._client, request, str(target), extensions)
-        # auth=None: the client may be one whose `auth` is this very library.
-        return await self._client.send(built, stream=True, auth=None, follow_redirects=False)
+        try:
+            # auth=None: the client may be one whose `auth` is this very library.
+            return await self._client.send(built, stream=True, auth=None, follow_redirects=False)
+        except UnicodeError:
+            raise
+        except ValueError:
+            pass
+        # httpx reads a Location that it is not to follow, and of one that can't be read lets urllib's error out.
+        raise httpx.RemoteProtocolError("a Location that can't be read")
 
     async def _exchange(self, channel: _Channel, request: HttpRequest, url: httpx.URL, follow: bool) -> HttpResponse:
         # The caller's own spelling, not httpx's: URLs are compared character for character.

@@ -702,3 +702,21 @@ async def test_a_connection_that_is_accepted_in_the_moment_of_the_end_is_closed(
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     gc.collect()
+
+
+async def test_a_flood_of_connections_behind_the_browsers_does_not_push_it_out() -> None:
+    """As many as the system has queued are accepted in one step: more than are kept would drop it before it was read."""
+    listener = await LoopbackListener.open()
+    flood: list[socket.socket] = []
+    try:
+        with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as browser:
+            browser.sendall(f"GET /callback?{GOOD} HTTP/1.1\r\nHost: 127.0.0.1:{listener.port}\r\n\r\n".encode())
+            flood += [socket.create_connection(("127.0.0.1", listener.port), timeout=10) for _ in range(95)]
+            async with asyncio.timeout(10):
+                await listener.receive(accept_right)
+            answered = await asyncio.to_thread(browser.recv, 1024)
+        assert answered.startswith(b"HTTP/1.1 303 ")
+    finally:
+        for one in flood:
+            one.close()
+        await listener.stop()

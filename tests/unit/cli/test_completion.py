@@ -173,6 +173,18 @@ def test_a_cursor_that_is_no_number_is_at_the_end_of_the_line(
     assert capsys.readouterr() == ("logout\n", "")
 
 
+@pytest.mark.parametrize(("typed", "put"), [('"https://e', "https://e"), ("https://e", r"//e.example.com/\$\(id\)")])
+def test_what_a_shell_would_run_is_not_put_between_quotes(
+    typed: str, put: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Index().put(IndexEntry("https://e.example.com/$(id)", None, "file", "https://issuer.example.com", MAIL, (), 0.0))
+    monkeypatch.setenv("_MCP_LOGIN_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_LINE", f"mcp-login token {typed}")
+    with pytest.raises(SystemExit):
+        main([])
+    assert capsys.readouterr() == (f"{put}\n", "")
+
+
 def test_a_list_that_cannot_be_read_offers_nothing_and_says_nothing(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -165,3 +165,20 @@ async def test_it_works_where_httpx_is_an_alias_of_httpx2(
     )
     assert done.stderr == ""
     assert done.stdout.startswith(f"hello httpx2 httpcore2 The connection to 127.0.0.1:{closed_port} was refused.")
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+@pytest.mark.parametrize("location", [":g://]::4", "//[", "https://a:b/"])
+async def test_a_location_that_cannot_be_read_is_no_error_of_a_library(
+    library: Any, location: str, serve: Serve
+) -> None:
+    """The HTTP libraries read it although they are not to follow it, and of some let urllib's ValueError out."""
+    peer = await serve(saying(ok(b"", f"Location: {location}", status="302 Found")))
+    client = HttpClient(factory=Made(library))
+    said = "the answer"
+    try:
+        assert (await client.send(HttpRequest("GET", peer.url()), follow_redirects=True)).status == 302
+    except TransportError as error:
+        said = str(error)
+    assert said == "the answer" or "did not answer in HTTP" in said
+    await client.aclose()

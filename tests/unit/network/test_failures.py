@@ -348,8 +348,11 @@ async def test_a_proxy_that_cannot_be_used_is_named_without_its_password(
 async def test_a_proxy_whose_address_cannot_be_read_is_said_without_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("ALL_PROXY", f"http://user:{SECRET}@[::1")
-    assert "The proxy (an address that can't be read) that the environment names" in await failure(f"https://{HOST}/")
+    for proxy in (f"http://user:{SECRET}@[::1", f"e:http://x/:443{SECRET}@"):
+        monkeypatch.setenv("ALL_PROXY", proxy)
+        with pytest.raises(TransportError, match=r"an address that can't be read\) that the environment") as caught:
+            await HttpClient().send(HttpRequest("GET", f"https://{HOST}/"))
+        assert SECRET not in f"{caught.value!r} {caught.value.__context__!r}"
 
 
 async def test_a_proxy_that_refuses_is_named(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

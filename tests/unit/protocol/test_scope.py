@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from urllib.parse import quote, urlencode
 
 import pytest
 from hypothesis import given
@@ -187,3 +188,18 @@ def test_any_value_of_a_document_is_read(value: object) -> None:
     assert len(set(scopes)) == len(scopes)
     assert all(0x21 <= ord(c) <= 0x7E and c not in '"\\' for scope in scopes for c in scope)
     assert parse_scope(scopes) == scopes
+
+
+def test_a_long_list_of_the_resource_leaves_room_in_the_address() -> None:
+    """A hundred names of Google's length would be more than browsers and servers take, for want of what nobody asked for."""
+    listed = [f"https://www.googleapis.com/auth/some.product.and.kind.{number}" for number in range(110)]
+    chosen = select_scopes(
+        requested=(), challenged=(), previous=(), supported_by_resource=listed, supported_by_server=None
+    )
+    assert list(chosen) == listed[: len(chosen)]
+    assert 50 < len(chosen) < 110
+    assert len(urlencode({"scope": " ".join(chosen)}, quote_via=quote)) < 5000
+    every = select_scopes(
+        requested=listed, challenged=(), previous=(), supported_by_resource=None, supported_by_server=None
+    )
+    assert list(every) == listed
