@@ -84,9 +84,10 @@ class OAuth(_Auth):
         resource: The resource indicator (RFC 8707), where it isn't the one of the server's metadata; None leaves it out.
         authorize_params: More parameters for the authorization request, such as `audience` or `prompt`.
         grant: Another way to obtain tokens than a person's login.
-        http_client: Makes the httpx.AsyncClient for the library's own requests. Addresses are then judged by URL only.
-        allow_private_network: For intranets and tests: lets metadata lead to private and loopback addresses, and
-            private addresses be used without TLS.
+        http_client: Makes an httpx.AsyncClient for the library's own requests, a new one each time. Nothing that it would send by
+            itself is sent. Addresses are then judged by URL only.
+        allow_private_network: For intranets and tests: lets metadata lead to private, link-local and loopback addresses, and
+            those be used without TLS.
         trust_pkce: Go on where the server's metadata doesn't say whether it supports PKCE (Entra ID). It is used anyway.
         tolerate_trailing_slash: Accept metadata whose issuer differs from the expected one by a slash at its end.
 
