@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from .errors import StorageError, StorageLocked, StorageUnavailable, TransportError, printable
+from .errors import StorageError, StorageLocked, StorageUnavailable, StorageUnreadable, TransportError, printable
 from .portal import protect
 from .saving import Unsaved, is_superseded, save_later, settled, waiting_for, waiting_lock
 from .storage.index import enter, is_listed
@@ -34,7 +34,7 @@ class Keeping:
     def __init__(self, session: Session) -> None:
         self._session = session
         #: Why the chosen storage could not be read; None: it could.
-        self.outage: StorageLocked | StorageUnavailable | None = None
+        self.outage: StorageError | None = None
         #: Why a refresh waits for another program, which has newer tokens than the storage.
         self.elsewhere: TransportError | None = None
         #: Whether somebody has logged out.
@@ -47,11 +47,11 @@ class Keeping:
             return False
         try:
             await session.chosen.load(session.key)
-        except (StorageLocked, StorageUnavailable) as error:
+        except StorageUnreadable as error:
+            _log.debug("%s: %s", session.shown_url, error)  # it answers; what it has is for `load` to say
+        except StorageError as error:
             self.outage = error
             return False
-        except StorageError as error:
-            _log.debug("%s: %s", session.shown_url, error)  # it answers; what it has is for `load` to say
         return True
 
     async def go_back(self) -> None:
@@ -78,7 +78,7 @@ class Keeping:
         before = session.stored = session.stored or (None if waiting is None else waiting.base)
         try:
             text, record, whole = await self._read()
-        except (StorageLocked, StorageUnavailable) as error:
+        except StorageError as error:
             return self._held(error), None
         if whole:
             session.stored = text or before
@@ -101,9 +101,7 @@ class Keeping:
         try:
             text = await session.storage.load(session.key)
             record = None if text is None else Record.parse(text)
-        except StorageError as error:
-            if type(error) is not StorageError:
-                raise
+        except StorageUnreadable as error:
             _log.warning("%s: %s", session.shown_url, error)
             return None, None, False
         if session.chosen is None:
@@ -130,7 +128,7 @@ class Keeping:
             return None
         return record
 
-    def _held(self, error: StorageLocked | StorageUnavailable) -> Record | None:
+    def _held(self, error: StorageError) -> Record | None:
         """A keychain that is locked or silent for a while is no reason to ask anybody to log in."""
         session = self._session
         waiting = waiting_for(session.storage, session.key)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .credentials import LogoutResult
-from .errors import AuthError, StorageError
+from .errors import AuthError, StorageError, StorageUnreadable
 from .obtaining import opened_http
 from .portal import protect
 from .revoking import revoke
@@ -17,6 +17,7 @@ from .saving import is_derived, settled, waiting_for
 from .storage.index import Index, enter, leave
 from .storage.memory import standing_in_for
 from .storage.record import Record, record_key
+from .storage.replacing import replace_stored
 
 if TYPE_CHECKING:
     from .saving import Unsaved
@@ -29,9 +30,6 @@ _log = logging.getLogger("mcp_login")
 
 #: How long to wait for others who refresh the same login or log in, in seconds.
 LOCK_LIMIT = 20.0
-
-#: How often what is stored is compared before it is deleted in any case.
-_COMPARISONS = 3
 
 
 async def log_out(session: Session, *, forget_client: bool = False) -> LogoutResult:
@@ -122,19 +120,15 @@ async def _delete(session: Session) -> tuple[Record | None, str | None, bool]:
 
 async def _compare_and_delete(storage: Storage, key: str, record: Record, text: str) -> tuple[Record, str]:
     """Delete `record`, or what a refresh that took longer than our patience has made of it: that is then to be revoked."""
-    for _ in range(_COMPARISONS):
-        try:
-            if await storage.compare_and_set(key, text, None):
-                return record, text
-        except StorageError as error:
-            if type(error) is not StorageError:
-                raise
-            break  # torn meanwhile
-        newer, newer_text, _ = await _load(storage, key)
-        if newer is None or newer_text is None:
-            break
-        record, text = newer, newer_text
-    await storage.delete(key)
+
+    async def is_gone(found: str | None) -> bool:
+        nonlocal record, text
+        if found is not None:
+            record, text = Record.parse(found), found
+        return found is None
+
+    if await replace_stored(storage, key, text, None, unless=is_gone) == "contended":
+        await storage.delete(key)
     return record, text
 
 
@@ -143,9 +137,7 @@ async def _load(storage: Storage, key: str) -> tuple[Record | None, str | None, 
     try:
         text = await storage.load(key)
         return (None, None, False) if text is None else (Record.parse(text), text, True)
-    except StorageError as error:
-        if type(error) is not StorageError:  # locked, or out of reach
-            raise
+    except StorageUnreadable:
         return None, None, True
 
 

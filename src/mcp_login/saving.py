@@ -25,6 +25,7 @@ from .portal import portal, protect
 from .revoking import revoke_orphan
 from .storage.index import enter, is_listed
 from .storage.record import Record
+from .storage.replacing import replace_stored
 from .storage.spent import needs_notes
 from .surroundings import stand_in
 
@@ -64,9 +65,6 @@ _LOCK_LIMIT = 5.0
 
 #: How long tokens that begin to wait try to say so, in seconds: it is a lock that nobody holds for long but others that wait.
 _ANNOUNCE_LIMIT = 1.0
-
-#: How often one try compares: somebody who doesn't know our lock may be writing.
-_COMPARISONS = 3
 
 #: How long the exit of the process waits for the last try, in seconds.
 _EXIT_LIMIT = 0.5
@@ -162,22 +160,25 @@ class Unsaved:
         The record's lock is held. Raises `StorageError`.
         """
         text = self.record.dump()
-        stored = self.base
-        for _ in range(_COMPARISONS):
-            # By comparison, and not by reading first: at exit an interpreter may start no more threads to read in.
-            if await self._replace(stored, text):
-                if self.base is None:
-                    enter(self.storage, self.record, self.shown_url)
-                self._settle(text)
-                return "saved"
-            stored, whole = await self._read()
-            if whole and stored is None and self.base is not None and not self._is_listed():
-                self._settle(None)
-                return "ended"
-            if stored is not None and is_superseded(self.record, self.base, stored):
-                self._settle(stored)
-                return "superseded"
-        raise StorageUnavailable("Other programs change the stored login all the time. Try again.")
+        found: str | None = None
+
+        async def is_better(there: str | None) -> bool:
+            nonlocal found
+            found = there
+            if there is None:
+                return self.base is not None and not self._is_listed()
+            return is_superseded(self.record, self.base, there)
+
+        outcome = await replace_stored(self.storage, self.key, self.base, text, unless=is_better)
+        if outcome == "contended":
+            raise StorageUnavailable("Other programs change the stored login all the time. Try again.")
+        if outcome == "stays":
+            self._settle(found)
+            return "ended" if found is None else "superseded"
+        if self.base is None:
+            enter(self.storage, self.record, self.shown_url)
+        self._settle(text)
+        return "saved"
 
     def let_go(self) -> None:
         """End the work that saves them."""
@@ -190,25 +191,6 @@ class Unsaved:
         """Somebody has logged out, and couldn't revoke these."""
         _log.info("somebody has logged out at %s: tokens that came after that are revoked", self.shown_url)
         await revoke_orphan(self, self.record, self.client)
-
-    async def _replace(self, expected: str | None, text: str) -> bool:
-        try:
-            return await self.storage.compare_and_set(self.key, expected, text)
-        except StorageError as error:
-            if type(error) is not StorageError or (await self._read())[1]:
-                raise
-        # What is there is torn or foreign: nobody's.
-        await self.storage.save(self.key, text)
-        return True
-
-    async def _read(self) -> tuple[str | None, bool]:
-        """What is stored, and whether it is neither torn nor foreign."""
-        try:
-            return await self.storage.load(self.key), True
-        except StorageError as error:
-            if type(error) is not StorageError:
-                raise
-            return None, False
 
     def _is_listed(self) -> bool:
         return is_listed(self.storage, self.key, self.shown_url, self.record.account)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mcp_login.errors import StorageError
+from mcp_login.errors import StorageError, StorageUnreadable
 
 from .bounded import BoundedCalls
 from .envelope import Envelope, seal, unseal
@@ -82,9 +82,7 @@ class FileStorage:
         with self._writing(key):
             try:
                 envelope = self._envelope(key)
-            except StorageError as error:
-                if type(error) is not StorageError:
-                    raise
+            except StorageUnreadable as error:
                 envelope = None
                 self._set_aside(key, error)
             self._put(key, value, envelope)

@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mcp_login.errors import AuthError, StorageError
+from mcp_login.errors import AuthError, StorageError, StorageUnreadable
 
 from .lock import FileLock
 from .paths import data_path
@@ -123,9 +123,7 @@ class Index:
         broken = False
         try:
             text = read_private(self._path)
-        except StorageError as error:
-            if type(error) is not StorageError:  # out of reach, not broken
-                raise
+        except StorageUnreadable:
             broken = True
         entries = [] if text is None else _parse(text)
         if broken or entries is None:

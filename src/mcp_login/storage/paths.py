@@ -38,7 +38,9 @@ def own_folders(path: Path) -> list[Path]:
     Each of them counts: whoever may write to one decides what the next one is.
     """
     if _home() is None and _APP not in (part.lower() for part in path.parts):
-        return [path]  # not on the warm path: to ask for the user's folders, whose last part this is, loads platformdirs
+        return [
+            path
+        ]  # not on the warm path: to ask for the user's folders, whose last part this is, loads platformdirs
     for root in (data_path(), state_path()):
         if path.is_relative_to(root):
             return [folder for folder in (*reversed(path.parents), path) if folder.is_relative_to(root)]
