@@ -10,7 +10,15 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from .errors import StorageError, StorageLocked, StorageUnavailable, StorageUnreadable, TransportError, printable
+from .errors import (
+    AuthError,
+    StorageError,
+    StorageLocked,
+    StorageUnavailable,
+    StorageUnreadable,
+    TransportError,
+    printable,
+)
 from .portal import protect
 from .saving import Unsaved, is_superseded, save_later, settled, waiting_for, waiting_lock
 from .storage.index import enter, is_listed
@@ -20,12 +28,27 @@ from .storage.spent import is_spent, needs_notes, note_spent
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["Keeping"]
+__all__ = ["Keeping", "NewerElsewhere", "Withheld"]
 
 _log = logging.getLogger("mcp_login")
 
 #: How long to try a lock that is free unless another program has unsaved tokens, in seconds.
 _TRY_LIMIT = 0.2
+
+
+class Withheld(AuthError):
+    """The refresh token is used up, and the tokens that came of it can't be had just now. No caller of ours sees this.
+
+    `said` is what they are told.
+    """
+
+    def __init__(self, said: AuthError) -> None:
+        super().__init__(*said.args)
+        self.said = said
+
+
+class NewerElsewhere(Withheld):
+    """Another program has them, and may be able to save them soon."""
 
 
 class Keeping:
@@ -35,8 +58,6 @@ class Keeping:
         self._session = session
         #: Why the chosen storage could not be read; None: it could.
         self.outage: StorageError | None = None
-        #: Why a refresh waits for another program, which has newer tokens than the storage.
-        self.elsewhere: TransportError | None = None
         #: Whether somebody has logged out.
         self.logged_out: bool = False
 
@@ -178,7 +199,7 @@ class Keeping:
             _log.debug("no word of a refresh could be left: %s", type(error).__name__)
 
     async def require_newest(self) -> None:
-        """Raise `TransportError` where another program has newer tokens than the storage, and tries to save them.
+        """Raise `NewerElsewhere` where another program has newer tokens than the storage, and tries to save them.
 
         The record's lock is held, and has to be let go for that.
         """
@@ -192,13 +213,14 @@ class Keeping:
             return  # nothing is known
         except TimeoutError:
             pass
-        self.elsewhere = TransportError(
-            f"Another program has refreshed the login at {session.shown_url}, and could not save its tokens yet. It tries "
-            "every few seconds: see that it can write to the storage, and try again, or log in anew with "
-            f"`mcp-login login {session.shown_url}`.",
-            may_have_acted=False,
+        raise NewerElsewhere(
+            TransportError(
+                f"Another program has refreshed the login at {session.shown_url}, and could not save its tokens yet. It tries "
+                "every few seconds: see that it can write to the storage, and try again, or log in anew with "
+                f"`mcp-login login {session.shown_url}`.",
+                may_have_acted=False,
+            )
         )
-        raise self.elsewhere
 
     async def is_saved_elsewhere(self, limit: float) -> bool:
         """Wait at most `limit` seconds for that program; whether it has saved its tokens, or is gone."""

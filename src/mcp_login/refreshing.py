@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .errors import AuthError, InvalidResponse, TransportError
+from .keeping import Withheld
 from .network.policy import AddressSpace
 from .network.retry import Retries
 from .obtaining import opened_http
@@ -56,7 +57,7 @@ async def _require_unspent(keeping: Keeping, record: Record) -> None:
     """RFC 9700 section 4.14.2: a refresh token that is offered a second time is taken for stolen, and ends the login."""
     spent = keeping.is_spent(record)
     if spent and keeping.outage is not None:
-        raise keeping.outage  # the new tokens are behind it
+        raise Withheld(keeping.outage)  # the new tokens are behind it
     await keeping.require_newest()
     if spent:
         raise UsedUp

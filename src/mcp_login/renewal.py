@@ -19,7 +19,7 @@ from .errors import (
     TransportError,
 )
 from .flight import Demand, Renewed, unnamed_scopes
-from .keeping import Keeping
+from .keeping import Keeping, NewerElsewhere, Withheld
 from .obtaining import login_required, opened_http
 from .portal import protect
 from .protocol.scope import OFFLINE_ACCESS
@@ -52,14 +52,20 @@ _log = logging.getLogger("mcp_login")
 METADATA_LIMIT = 20.0
 
 
+class _NoLock(AuthError):
+    """The storage could not be locked: `said`. No caller of ours sees this."""
+
+    def __init__(self, said: StorageLocked | StorageUnavailable) -> None:
+        super().__init__(*said.args)
+        self.said = said
+
+
 class Renewal:
     """Fulfils one demand of one session."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._keeping = Keeping(session)
-        #: Why the storage could not be locked.
-        self._no_lock: StorageError | None = None
 
     async def fulfil(self, demand: Demand) -> Renewed:
         """The record that satisfies `demand`: another's, a refreshed one, or one of a new login."""
@@ -67,32 +73,33 @@ class Renewal:
         while True:
             try:
                 return await self._fulfil_or_fall_back(demand)
-            except TransportError as error:
-                if error is not self._keeping.elsewhere:
-                    raise
+            except NewerElsewhere as error:
                 limit = deadline - asyncio.get_running_loop().time()
                 if not await self._keeping.is_saved_elsewhere(limit):
                     if not (demand.explicit and demand.may_ask):
-                        raise
+                        raise error.said from None
                     # Whoever asks for a login wants one. The other program takes what comes of it when it can read again.
                     demand = dataclasses.replace(demand, kind="login")
+            except Withheld as error:
+                raise error.said from None
 
     async def _fulfil_or_fall_back(self, demand: Demand) -> Renewed:
         session = self._session
+        outage: StorageLocked | StorageUnavailable
         try:
             return await self._fulfil(demand)
+        except _NoLock as error:
+            outage = error.said
+            stored = await self._without_lock(demand, outage)
+            if stored is not None:
+                return Renewed(stored, "adopted")
         except (StorageLocked, StorageUnavailable) as error:
-            if error is self._keeping.outage:
-                raise
-            if error is self._no_lock:
-                stored = await self._without_lock(demand, error)
-                if stored is not None:
-                    return Renewed(stored, "adopted")
-            if session.storage_required:
-                raise
-            session.fall_back(error)
-            self._keeping.outage = error
-            return await self._fulfil(demand)
+            outage = error
+        if session.storage_required:
+            raise outage
+        session.fall_back(outage)
+        self._keeping.outage = outage
+        return await self._fulfil(demand)
 
     async def _without_lock(self, demand: Demand, error: StorageError) -> Record | None:
         """What is stored, where only its lock can't be had: used while it is good, and not refreshed.
@@ -188,8 +195,8 @@ class Renewal:
             return
         try:
             await stack.enter_async_context(self._locked(demand, session.chosen))
-        except (StorageLocked, StorageUnavailable) as error:
-            self._keeping.outage = error
+        except _NoLock as error:
+            self._keeping.outage = error.said
         else:
             await self._keeping.go_back()
 
@@ -203,8 +210,7 @@ class Renewal:
                 async with asyncio.timeout(limit):
                     await stack.enter_async_context(storage.lock(session.key))
             except (StorageLocked, StorageUnavailable) as error:
-                self._no_lock = error
-                raise
+                raise _NoLock(error) from None
             except TimeoutError:
                 raise TransportError(
                     f"Another login or refresh at {session.shown_url} has been under way for {limit:g} seconds. Finish it, "
@@ -228,7 +234,7 @@ class Renewal:
                 _log.info("an early refresh for %s failed: %s", session.shown_url, type(error).__name__)
                 session.rest(record, getattr(error, "retry_after", None) or 0.0)
                 return Renewed(record, "adopted")
-            if error is self._keeping.outage or error is self._keeping.elsewhere:
+            if isinstance(error, Withheld):
                 raise
             why = self._end_of(record, error)
             if why is not None:
