@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,12 @@ from .errors import (
 from .flight import Demand, Renewed, unnamed_scopes
 from .keeping import Keeping, NewerElsewhere, Withheld
 from .obtaining import login_required, opened_http
-from .portal import protect
+from .portal import in_thread, protect
 from .protocol.scope import OFFLINE_ACCESS
 from .refreshing import UsedUp, refreshed
-from .saving import settled, waiting_for
+from .storage.ended import note_ended
 from .storage.index import leave
+from .unsaved import settled, waiting_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -43,8 +45,12 @@ LOCK_LIMIT = 45.0
 #: How long to wait for others who log in, in seconds: their own limit is 300 unless the caller chose another.
 LOGIN_LOCK_LIMIT = 660.0
 
-#: How long to wait for another program to save the newer tokens that it has, in seconds: it tries every 15 seconds at least.
+#: How long to wait for another program to save the newer tokens that it has, in seconds: it looks every second whether somebody
+#: waits, and tries at once, unless a person has declined just that. Where no word can be left, it tries every 15 seconds.
 PEER_LIMIT = 20.0
+
+#: Why a login is over that the server has not ended.
+_GONE = "whoever used up its refresh token is gone, with the tokens that came of it"
 
 _log = logging.getLogger("mcp_login")
 
@@ -286,7 +292,7 @@ class Renewal:
     def _end_of(self, record: Record, error: AuthError) -> str | None:
         """Why the login of `record` is over, if `error` says so."""
         if isinstance(error, UsedUp):
-            return "whoever used up its refresh token is gone, with the tokens that came of it"
+            return _GONE
         if not isinstance(error, TokenErrorResponse):
             return None
         forgotten = error.error == "invalid_client" and record.client.mechanism == "dynamic"
@@ -302,11 +308,14 @@ class Renewal:
             await forget_client(session.storage, record.client)
         # Neither offered again from behind a locked keychain, nor saved when that is open.
         settled(session.storage, session.key)
-        self._keeping.note_spent(record, None)
+        await self._keeping.note_spent(record, None)
         if demand.rejected != record.access_token and session.is_good(record):
             # Nobody refused the access token, it is only too short-lived for this caller: it stays.
             await self._keeping.keep(dataclasses.replace(record, refresh_token=None))
             return None
+        if why is not _GONE:
+            # Whoever has it in memory need not ask the server once more.
+            await in_thread(functools.partial(note_ended, session.storage, session.key, record))
         deleted = text is None or await session.storage.compare_and_set(session.key, text, None)
         if not deleted:
             # Somebody who doesn't know our lock was faster.
@@ -314,7 +323,7 @@ class Renewal:
             if newer is not None and self._satisfies(newer, demand, session.clock()):
                 return Renewed(newer, "adopted")
         elif self._keeping.outage is None:
-            await asyncio.to_thread(leave, session.storage, session.key)
+            await in_thread(functools.partial(leave, session.storage, session.key))
         session.forget()
         return None
 

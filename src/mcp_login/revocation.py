@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,18 +12,19 @@ from typing import TYPE_CHECKING
 from .credentials import LogoutResult
 from .errors import AuthError, StorageError, StorageUnreadable
 from .obtaining import opened_http
-from .portal import protect
+from .portal import in_thread, protect
 from .revoking import revoke
-from .saving import is_derived, settled, waiting_for
-from .storage.index import Index, enter, leave
+from .storage.ended import note_ended
+from .storage.index import Index, leave
 from .storage.memory import standing_in_for
 from .storage.record import Record, record_key
 from .storage.replacing import replace_stored
+from .unsaved import is_derived, settled, waiting_for
 
 if TYPE_CHECKING:
-    from .saving import Unsaved
     from .session import Session
     from .storage.base import Storage
+    from .unsaved import Unsaved
 
 __all__ = ["log_out"]
 
@@ -103,17 +105,13 @@ async def _delete(session: Session) -> tuple[Record | None, str | None, bool]:
     """The record that was stored and its text, if it was readable, and whether there was anything."""
     storage, key = session.storage, session.key
     record, text, found = await _load(storage, key)
-    # Off the list first: a refresh that is under way and finds its login gone looks there whether that was a logout.
-    await asyncio.to_thread(leave, storage, key)
-    try:
-        if record is not None and text is not None:
-            record, text = await _compare_and_delete(storage, key, record, text)
-        else:
-            await storage.delete(key)  # what can't be read, or was set aside
-    except StorageError:
-        if record is not None:
-            await asyncio.to_thread(enter, storage, record, session.shown_url)
-        raise
+    # First: a refresh that is under way and finds its login gone looks whether that was a logout.
+    await in_thread(functools.partial(note_ended, storage, key, record, at=session.clock()))
+    if record is not None and text is not None:
+        record, text = await _compare_and_delete(storage, key, record, text)
+    else:
+        await storage.delete(key)  # what can't be read, or was set aside
+    await in_thread(functools.partial(leave, storage, key))
     session.forget()
     return record, text, found
 
@@ -125,6 +123,7 @@ async def _compare_and_delete(storage: Storage, key: str, record: Record, text: 
         nonlocal record, text
         if found is not None:
             record, text = Record.parse(found), found
+            await in_thread(functools.partial(note_ended, storage, key, record))
         return found is None
 
     if await replace_stored(storage, key, text, None, unless=is_gone) == "contended":
@@ -178,7 +177,7 @@ async def _revoke(session: Session, records: list[Record], *, found: bool) -> Lo
 async def _used_elsewhere(session: Session, record: Record) -> bool:
     """Whether another record holds the same tokens: revoking them would log that one out. What can't be read may be one."""
     ours = {record.access_token, record.refresh_token} - {None}
-    for entry in await asyncio.to_thread(Index().entries):
+    for entry in await in_thread(Index().entries):
         key = record_key(entry.server_url, entry.account)
         if key == session.key or entry.issuer != record.issuer or entry.storage != session.storage.name:
             continue

@@ -45,6 +45,11 @@ class FileStorage:
         self._folder = data_path() / "credentials" if path is None else path.expanduser().absolute()
         self._calls = BoundedCalls(f"The folder {self._folder}", _LIMIT)
 
+    @property
+    def lock_folder(self) -> Path:
+        """Where its lock files are: what is noted of a login is kept there, too (`storage.paths.note_path`)."""
+        return self._folder
+
     def load_now(self, key: str, timeout: float) -> str | None:
         """`Storage.load` from any thread. Raises `TimeoutError` after `timeout` seconds."""
         return self._calls.run_now(lambda: self._load(key), timeout)
