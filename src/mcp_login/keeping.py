@@ -201,10 +201,13 @@ class Keeping:
         The record's lock is held, and has to be let go for that.
         """
         session = self._session
-        if waiting_for(session.storage, session.key) is not None:
-            return  # they are this program's own
+        waiting = waiting_for(session.storage, session.key)
+        if waiting is not None and waiting.is_own:
+            return
         try:
             async with asyncio.timeout(_TRY_LIMIT), waiting_lock(session.storage, session.key):
+                if waiting is not None:
+                    waiting.take_over()
                 return
         except StorageError:
             return  # nothing is known
@@ -307,7 +310,8 @@ class Keeping:
             outcome = await protect(waiting.put())
         except StorageError as error:
             _log.debug("%s: still not saved: %s", self._session.shown_url, type(error).__name__)
-            save_later(waiting)
+            if waiting.is_own:
+                save_later(waiting)
             return "waits"
         if outcome == "saved":
             self._session.stored = waiting.record.dump()

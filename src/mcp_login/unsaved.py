@@ -109,6 +109,8 @@ class Unsaved:
     session: weakref.ref[Session]
     surroundings: object
     task: asyncio.Task[None] | None = None
+    #: Whose they are: a process that was forked meanwhile has a copy.
+    process: int = field(default_factory=os.getpid)
     #: Whether others can know of them by now, as far as they ever will.
     announced: asyncio.Event = field(default_factory=asyncio.Event)
     #: Whether they don't wait any more, so that others need not wait for them.
@@ -135,6 +137,15 @@ class Unsaved:
         """Whether they are still to be saved."""
         ours = self.surroundings is stand_in()  # not those of a test that is over
         return ours and waiting_for(self.storage, self.key) is self
+
+    @property
+    def is_own(self) -> bool:
+        """Whether they are this process's own. Of a copy the other process makes use: two that do would lose the login."""
+        return self.process == os.getpid()
+
+    def take_over(self) -> None:
+        """The process whose they were is gone. The `waiting_lock` is held."""
+        self.process = os.getpid()
 
     async def save(self) -> None:
         """Save them where nobody has stored newer ones, unless the record's lock can't be had soon. Raises `StorageError`."""
@@ -176,7 +187,7 @@ class Unsaved:
 
     def let_go(self) -> None:
         """End the work that saves them."""
-        if self.task is not None:
+        if self.task is not None and self.is_own:
             # At exit this is another thread than the loop's, which may be closed.
             with contextlib.suppress(RuntimeError):
                 self.task.get_loop().call_soon_threadsafe(self.over.set)
@@ -211,7 +222,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def waiting_for(storage: Storage, key: str) -> Unsaved | None:
-    """The newest tokens of this process for `key` that `storage` has not got yet."""
+    """The newest tokens of this process for `key` that `storage` has not got yet, or a copy of its parent's."""
     return _waiting.get((id(storage), key))
 
 
@@ -219,7 +230,7 @@ def all_that_wait() -> list[Unsaved]:
     """Those of this process that are still to be saved."""
     with _guard:
         waiting = list(_waiting.values())
-    return [one for one in waiting if one.is_current]
+    return [one for one in waiting if one.is_own and one.is_current]
 
 
 def wait_in_place(unsaved: Unsaved) -> Unsaved | None:
