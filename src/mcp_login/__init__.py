@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         StorageError,
         StorageLocked,
         StorageUnavailable,
+        StorageUnreadable,
         TokenErrorResponse,
         TransportError,
     )
@@ -65,6 +66,7 @@ __all__ = [
     "StorageError",
     "StorageLocked",
     "StorageUnavailable",
+    "StorageUnreadable",
     "StorageWarning",
     "TokenErrorResponse",
     "TransportError",

@@ -16,6 +16,7 @@ AuthError                         anything below
 ├── RedirectPortTaken             the redirect URI's port is in use (.port)
 └── StorageError                  stored credentials can't be read or written
     ├── StorageLocked             the keychain is locked, or the person refused to open it
+    ├── StorageUnreadable         what is stored is torn, another program's, or of a newer version: a login replaces it
     └── StorageUnavailable        there is no keychain here, or it doesn't answer
 
 Messages never hold a token, code, state, secret or response body. Words of a server are attributes; where a message quotes
@@ -46,6 +47,7 @@ __all__ = [
     "StorageError",
     "StorageLocked",
     "StorageUnavailable",
+    "StorageUnreadable",
     "TokenErrorResponse",
     "TransportError",
     "printable",
@@ -271,3 +273,7 @@ class StorageLocked(StorageError):
 
 class StorageUnavailable(StorageError):
     """There is no keychain on this machine, or it doesn't answer."""
+
+
+class StorageUnreadable(StorageError):
+    """What is stored can't be understood: it is torn, another program's, or of a newer version. A login replaces it."""

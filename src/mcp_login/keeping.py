@@ -1,31 +1,57 @@
 """Where the tokens of a session are while its keychain is locked, silent or emptied, and how they get back into it.
 
 Tokens in memory go on; they are saved as soon as the keychain answers, and at the latest when the process ends: see `saving`.
-What another process may have made of them meanwhile comes first: see `storage.spent`. Runs on the library's loop only.
+What another process may have made of them meanwhile comes first: see `storage.spent` and `storage.ended`. Runs on the library's
+loop only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING
 
-from .errors import StorageError, StorageLocked, StorageUnavailable, TransportError, printable
-from .portal import protect
-from .saving import Unsaved, is_superseded, save_later, settled, waiting_for, waiting_lock
-from .storage.index import enter, is_listed
+from .errors import (
+    AuthError,
+    StorageError,
+    StorageUnreadable,
+    TransportError,
+    printable,
+)
+from .portal import in_thread, protect
+from .saving import save_later
+from .storage.ended import begin_anew
+from .storage.index import enter
 from .storage.record import Record
 from .storage.spent import is_spent, needs_notes, note_spent
+from .storage.wanted import ask_to_save
+from .unsaved import Unsaved, is_ended, is_superseded, settled, waiting_for, waiting_lock
 
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["Keeping"]
+__all__ = ["Keeping", "NewerElsewhere", "Withheld"]
 
 _log = logging.getLogger("mcp_login")
 
 #: How long to try a lock that is free unless another program has unsaved tokens, in seconds.
 _TRY_LIMIT = 0.2
+
+
+class Withheld(AuthError):
+    """The refresh token is used up, and the tokens that came of it can't be had just now. No caller of ours sees this.
+
+    `said` is what they are told.
+    """
+
+    def __init__(self, said: AuthError) -> None:
+        super().__init__(*said.args)
+        self.said = said
+
+
+class NewerElsewhere(Withheld):
+    """Another program has them, and may be able to save them soon."""
 
 
 class Keeping:
@@ -34,9 +60,7 @@ class Keeping:
     def __init__(self, session: Session) -> None:
         self._session = session
         #: Why the chosen storage could not be read; None: it could.
-        self.outage: StorageLocked | StorageUnavailable | None = None
-        #: Why a refresh waits for another program, which has newer tokens than the storage.
-        self.elsewhere: TransportError | None = None
+        self.outage: StorageError | None = None
         #: Whether somebody has logged out.
         self.logged_out: bool = False
 
@@ -47,11 +71,11 @@ class Keeping:
             return False
         try:
             await session.chosen.load(session.key)
-        except (StorageLocked, StorageUnavailable) as error:
+        except StorageUnreadable as error:
+            _log.debug("%s: %s", session.shown_url, error)  # it answers; what it has is for `load` to say
+        except StorageError as error:
             self.outage = error
             return False
-        except StorageError as error:
-            _log.debug("%s: %s", session.shown_url, error)  # it answers; what it has is for `load` to say
         return True
 
     async def go_back(self) -> None:
@@ -78,12 +102,12 @@ class Keeping:
         before = session.stored = session.stored or (None if waiting is None else waiting.base)
         try:
             text, record, whole = await self._read()
-        except (StorageLocked, StorageUnavailable) as error:
+        except StorageError as error:
             return self._held(error), None
         if whole:
             session.stored = text or before
         deleted = locked and whole and text is None and before is not None
-        if deleted and not await self._is_listed():
+        if deleted and await is_ended(session.storage, session.key, before):
             await self._log_out(waiting)
             return None, None
         if waiting is not None and (text is None or not is_superseded(waiting.record, waiting.base, text)):
@@ -91,8 +115,8 @@ class Keeping:
         if waiting is not None:
             settled(session.storage, session.key)
         elif deleted:
-            # Somebody cleaned up the keychain. It was no logout: that would have taken the login from the list, too.
-            record = self._unspent(session.peek())
+            # Somebody cleaned up the keychain. It was no logout, which would have left word of it.
+            record = await self._unspent(session.peek())
         return self._adopted(record), text
 
     async def _read(self) -> tuple[str | None, Record | None, bool]:
@@ -101,9 +125,7 @@ class Keeping:
         try:
             text = await session.storage.load(session.key)
             record = None if text is None else Record.parse(text)
-        except StorageError as error:
-            if type(error) is not StorageError:
-                raise
+        except StorageUnreadable as error:
             _log.warning("%s: %s", session.shown_url, error)
             return None, None, False
         if session.chosen is None:
@@ -130,7 +152,7 @@ class Keeping:
             return None
         return record
 
-    def _held(self, error: StorageLocked | StorageUnavailable) -> Record | None:
+    def _held(self, error: StorageError) -> Record | None:
         """A keychain that is locked or silent for a while is no reason to ask anybody to log in."""
         session = self._session
         waiting = waiting_for(session.storage, session.key)
@@ -139,10 +161,6 @@ class Keeping:
             raise error
         self.outage = error
         return session.adopt(held)
-
-    async def _is_listed(self) -> bool:
-        session = self._session
-        return await asyncio.to_thread(is_listed, session.storage, session.key, session.shown_url, session.account)
 
     async def _log_out(self, unsaved: Unsaved | None) -> None:
         """Somebody has logged out: what this process has of the login is not brought back, nor left alive."""
@@ -155,19 +173,17 @@ class Keeping:
 
     # Refresh tokens that were used up
 
-    def _unspent(self, record: Record | None) -> Record | None:
-        return None if record is None or self.is_spent(record) else record
+    async def _unspent(self, record: Record | None) -> Record | None:
+        return None if record is None or await self.is_spent(record) else record
 
-    def is_spent(self, record: Record) -> bool:
+    async def is_spent(self, record: Record) -> bool:
         """Whether the refresh token of `record` is known to be used up: sent again, it would end the login."""
         session = self._session
-        return (
-            record.refresh_token is not None
-            and needs_notes(session.chosen or session.storage)
-            and is_spent(session.key, record.refresh_token)
-        )
+        if record.refresh_token is None or not needs_notes(session.chosen or session.storage):
+            return False
+        return await in_thread(functools.partial(is_spent, session.key, record.refresh_token))
 
-    def note_spent(self, before: Record, after: Record | None) -> None:
+    async def note_spent(self, before: Record, after: Record | None) -> None:
         """Leave word for all processes that the refresh token of `before` was used up: it rotated, or (None) is dead."""
         session = self._session
         token = before.refresh_token
@@ -175,36 +191,41 @@ class Keeping:
         if token is None or not rotated or not needs_notes(session.chosen or session.storage):
             return
         try:
-            note_spent(session.key, token)
+            await in_thread(functools.partial(note_spent, session.key, token))
         except (OSError, StorageError) as error:
             _log.debug("no word of a refresh could be left: %s", type(error).__name__)
 
     async def require_newest(self) -> None:
-        """Raise `TransportError` where another program has newer tokens than the storage, and tries to save them.
+        """Raise `NewerElsewhere` where another program has newer tokens than the storage, and tries to save them.
 
         The record's lock is held, and has to be let go for that.
         """
         session = self._session
-        if waiting_for(session.storage, session.key) is not None:
-            return  # they are this program's own
+        waiting = waiting_for(session.storage, session.key)
+        if waiting is not None and waiting.is_own:
+            return
         try:
             async with asyncio.timeout(_TRY_LIMIT), waiting_lock(session.storage, session.key):
+                if waiting is not None:
+                    waiting.take_over()
                 return
         except StorageError:
             return  # nothing is known
         except TimeoutError:
             pass
-        self.elsewhere = TransportError(
-            f"Another program has refreshed the login at {session.shown_url}, and could not save its tokens yet. It tries "
-            "every few seconds: see that it can write to the storage, and try again, or log in anew with "
-            f"`mcp-login login {session.shown_url}`.",
-            may_have_acted=False,
+        raise NewerElsewhere(
+            TransportError(
+                f"Another program has refreshed the login at {session.shown_url}, and could not save its tokens yet. It was "
+                "asked to, and tries once more: see that it can write to the storage, and try again, or log in anew with "
+                f"`mcp-login login {session.shown_url}`.",
+                may_have_acted=False,
+            )
         )
-        raise self.elsewhere
 
     async def is_saved_elsewhere(self, limit: float) -> bool:
-        """Wait at most `limit` seconds for that program; whether it has saved its tokens, or is gone."""
+        """Ask that program to save its tokens, and wait at most `limit` seconds; whether it has, or is gone."""
         session = self._session
+        await in_thread(functools.partial(ask_to_save, session.storage, session.key))
         try:
             async with asyncio.timeout(limit), waiting_lock(session.storage, session.key):
                 return True
@@ -222,6 +243,8 @@ class Keeping:
         self._report_scopes(record)
         session.adopt(record)
         unsaved = self._unsaved(record)
+        known = [record] if unsaved.base is None else [record, Record.parse(unsaved.base)]
+        await in_thread(functools.partial(begin_anew, session.storage, session.key, known))
         try:
             text = record.dump()
             await session.storage.save(session.key, text)
@@ -230,7 +253,7 @@ class Keeping:
             return
         session.stored = text
         settled(session.storage, session.key)
-        await asyncio.to_thread(enter, session.storage, record, session.shown_url)
+        await in_thread(functools.partial(enter, session.storage, record, session.shown_url))
 
     async def keep(self, record: Record) -> Record | None:
         """Save what a refresh gave; the record to be used from now on, or None where somebody has logged out meanwhile.
@@ -275,7 +298,7 @@ class Keeping:
     async def _wait(self, unsaved: Unsaved, error: StorageError) -> None:
         """Have `unsaved` wait for its storage; raise `error` if the caller wants to know."""
         # First of all: nobody else has these tokens, and the session may end with this call.
-        self._save_later(unsaved, error)
+        save_later(unsaved)
         await unsaved.announced.wait()
         if self._session.storage_required:
             raise error
@@ -287,12 +310,9 @@ class Keeping:
             outcome = await protect(waiting.put())
         except StorageError as error:
             _log.debug("%s: still not saved: %s", self._session.shown_url, type(error).__name__)
-            self._save_later(waiting, error)
+            if waiting.is_own:
+                save_later(waiting)
             return "waits"
         if outcome == "saved":
             self._session.stored = waiting.record.dump()
         return outcome
-
-    def _save_later(self, unsaved: Unsaved, error: StorageError) -> None:
-        # One that answers, and takes no value of this kind, won't change by waiting. The next value may be taken.
-        save_later(unsaved, again=isinstance(error, (StorageLocked, StorageUnavailable)))

@@ -24,7 +24,7 @@ from .tracebacks import forget_locals
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-__all__ = ["Portal", "awaiting_answer", "portal", "protect", "wait", "wait_sync"]
+__all__ = ["Portal", "awaiting_answer", "in_thread", "portal", "protect", "wait", "wait_sync"]
 
 T = TypeVar("T")
 
@@ -56,6 +56,9 @@ class _DaemonThreads(concurrent.futures.ThreadPoolExecutor):
 
         threading.Thread(target=run, name="mcp-login call", daemon=True).start()
         return future
+
+
+_threads = _DaemonThreads()
 
 
 class Portal:
@@ -131,7 +134,7 @@ def _run_loop(running: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> 
     except BaseException as error:  # noqa: BLE001 - raised where the portal is made; nobody may wait for it for ever
         running.set_exception(error)
         return
-    loop.set_default_executor(_DaemonThreads())
+    loop.set_default_executor(_threads)
     asyncio.set_event_loop(loop)
     loop.call_soon(running.set_result, loop)
     try:
@@ -179,6 +182,18 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """What `work` gives, which reads or writes files: apart from the loop, which others wait for.
+
+    In place where no more threads start: a process that is ending has nobody who waits.
+    """
+    try:
+        future = _threads.submit(work)
+    except RuntimeError:
+        return work()
+    return await asyncio.wrap_future(future)
 
 
 async def protect(work: Coroutine[Any, Any, T]) -> T:

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .errors import AuthError, InvalidResponse, TransportError
+from .keeping import Withheld
 from .network.policy import AddressSpace
 from .network.retry import Retries
 from .obtaining import opened_http
@@ -49,14 +50,14 @@ async def refreshed(session: Session, keeping: Keeping, record: Record) -> Recor
         return await keeping.keep(renewed)
     finally:
         # Not before: whoever is killed here has lost the new tokens, and a server with a period of grace takes the old one.
-        keeping.note_spent(record, renewed)
+        await keeping.note_spent(record, renewed)
 
 
 async def _require_unspent(keeping: Keeping, record: Record) -> None:
     """RFC 9700 section 4.14.2: a refresh token that is offered a second time is taken for stolen, and ends the login."""
-    spent = keeping.is_spent(record)
+    spent = await keeping.is_spent(record)
     if spent and keeping.outage is not None:
-        raise keeping.outage  # the new tokens are behind it
+        raise Withheld(keeping.outage)  # the new tokens are behind it
     await keeping.require_newest()
     if spent:
         raise UsedUp

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,14 @@ from .errors import (
     TransportError,
 )
 from .flight import Demand, Renewed, unnamed_scopes
-from .keeping import Keeping
+from .keeping import Keeping, NewerElsewhere, Withheld
 from .obtaining import login_required, opened_http
-from .portal import protect
+from .portal import in_thread, protect
 from .protocol.scope import OFFLINE_ACCESS
 from .refreshing import UsedUp, refreshed
-from .saving import settled, waiting_for
+from .storage.ended import note_ended
 from .storage.index import leave
+from .unsaved import settled, waiting_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -43,13 +45,25 @@ LOCK_LIMIT = 45.0
 #: How long to wait for others who log in, in seconds: their own limit is 300 unless the caller chose another.
 LOGIN_LOCK_LIMIT = 660.0
 
-#: How long to wait for another program to save the newer tokens that it has, in seconds: it tries every 15 seconds at least.
+#: How long to wait for another program to save the newer tokens that it has, in seconds: it looks every second whether somebody
+#: waits, and tries at once, unless a person has declined just that. Where no word can be left, it tries every 15 seconds.
 PEER_LIMIT = 20.0
+
+#: Why a login is over that the server has not ended.
+_GONE = "whoever used up its refresh token is gone, with the tokens that came of it"
 
 _log = logging.getLogger("mcp_login")
 
 #: How long it may take to read the resource's metadata for a change, in seconds.
 METADATA_LIMIT = 20.0
+
+
+class _NoLock(AuthError):
+    """The storage could not be locked: `said`. No caller of ours sees this."""
+
+    def __init__(self, said: StorageLocked | StorageUnavailable) -> None:
+        super().__init__(*said.args)
+        self.said = said
 
 
 class Renewal:
@@ -58,8 +72,6 @@ class Renewal:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._keeping = Keeping(session)
-        #: Why the storage could not be locked.
-        self._no_lock: StorageError | None = None
 
     async def fulfil(self, demand: Demand) -> Renewed:
         """The record that satisfies `demand`: another's, a refreshed one, or one of a new login."""
@@ -67,32 +79,33 @@ class Renewal:
         while True:
             try:
                 return await self._fulfil_or_fall_back(demand)
-            except TransportError as error:
-                if error is not self._keeping.elsewhere:
-                    raise
+            except NewerElsewhere as error:
                 limit = deadline - asyncio.get_running_loop().time()
                 if not await self._keeping.is_saved_elsewhere(limit):
                     if not (demand.explicit and demand.may_ask):
-                        raise
+                        raise error.said from None
                     # Whoever asks for a login wants one. The other program takes what comes of it when it can read again.
                     demand = dataclasses.replace(demand, kind="login")
+            except Withheld as error:
+                raise error.said from None
 
     async def _fulfil_or_fall_back(self, demand: Demand) -> Renewed:
         session = self._session
+        outage: StorageLocked | StorageUnavailable
         try:
             return await self._fulfil(demand)
+        except _NoLock as error:
+            outage = error.said
+            stored = await self._without_lock(demand, outage)
+            if stored is not None:
+                return Renewed(stored, "adopted")
         except (StorageLocked, StorageUnavailable) as error:
-            if error is self._keeping.outage:
-                raise
-            if error is self._no_lock:
-                stored = await self._without_lock(demand, error)
-                if stored is not None:
-                    return Renewed(stored, "adopted")
-            if session.storage_required:
-                raise
-            session.fall_back(error)
-            self._keeping.outage = error
-            return await self._fulfil(demand)
+            outage = error
+        if session.storage_required:
+            raise outage
+        session.fall_back(outage)
+        self._keeping.outage = outage
+        return await self._fulfil(demand)
 
     async def _without_lock(self, demand: Demand, error: StorageError) -> Record | None:
         """What is stored, where only its lock can't be had: used while it is good, and not refreshed.
@@ -188,8 +201,8 @@ class Renewal:
             return
         try:
             await stack.enter_async_context(self._locked(demand, session.chosen))
-        except (StorageLocked, StorageUnavailable) as error:
-            self._keeping.outage = error
+        except _NoLock as error:
+            self._keeping.outage = error.said
         else:
             await self._keeping.go_back()
 
@@ -203,8 +216,7 @@ class Renewal:
                 async with asyncio.timeout(limit):
                     await stack.enter_async_context(storage.lock(session.key))
             except (StorageLocked, StorageUnavailable) as error:
-                self._no_lock = error
-                raise
+                raise _NoLock(error) from None
             except TimeoutError:
                 raise TransportError(
                     f"Another login or refresh at {session.shown_url} has been under way for {limit:g} seconds. Finish it, "
@@ -228,7 +240,7 @@ class Renewal:
                 _log.info("an early refresh for %s failed: %s", session.shown_url, type(error).__name__)
                 session.rest(record, getattr(error, "retry_after", None) or 0.0)
                 return Renewed(record, "adopted")
-            if error is self._keeping.outage or error is self._keeping.elsewhere:
+            if isinstance(error, Withheld):
                 raise
             why = self._end_of(record, error)
             if why is not None:
@@ -280,7 +292,7 @@ class Renewal:
     def _end_of(self, record: Record, error: AuthError) -> str | None:
         """Why the login of `record` is over, if `error` says so."""
         if isinstance(error, UsedUp):
-            return "whoever used up its refresh token is gone, with the tokens that came of it"
+            return _GONE
         if not isinstance(error, TokenErrorResponse):
             return None
         forgotten = error.error == "invalid_client" and record.client.mechanism == "dynamic"
@@ -296,11 +308,14 @@ class Renewal:
             await forget_client(session.storage, record.client)
         # Neither offered again from behind a locked keychain, nor saved when that is open.
         settled(session.storage, session.key)
-        self._keeping.note_spent(record, None)
+        await self._keeping.note_spent(record, None)
         if demand.rejected != record.access_token and session.is_good(record):
             # Nobody refused the access token, it is only too short-lived for this caller: it stays.
             await self._keeping.keep(dataclasses.replace(record, refresh_token=None))
             return None
+        if why is not _GONE:
+            # Whoever has it in memory need not ask the server once more.
+            await in_thread(functools.partial(note_ended, session.storage, session.key, record))
         deleted = text is None or await session.storage.compare_and_set(session.key, text, None)
         if not deleted:
             # Somebody who doesn't know our lock was faster.
@@ -308,7 +323,7 @@ class Renewal:
             if newer is not None and self._satisfies(newer, demand, session.clock()):
                 return Renewed(newer, "adopted")
         elif self._keeping.outage is None:
-            await asyncio.to_thread(leave, session.storage, session.key)
+            await in_thread(functools.partial(leave, session.storage, session.key))
         session.forget()
         return None
 

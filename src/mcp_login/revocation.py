@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .credentials import LogoutResult
-from .errors import AuthError, StorageError
+from .errors import AuthError, StorageError, StorageUnreadable
 from .obtaining import opened_http
-from .portal import protect
+from .portal import in_thread, protect
 from .revoking import revoke
-from .saving import is_derived, settled, waiting_for
-from .storage.index import Index, enter, leave
+from .storage.ended import note_ended
+from .storage.index import Index, leave
 from .storage.memory import standing_in_for
 from .storage.record import Record, record_key
+from .storage.replacing import replace_stored
+from .unsaved import is_derived, settled, waiting_for
 
 if TYPE_CHECKING:
-    from .saving import Unsaved
     from .session import Session
     from .storage.base import Storage
+    from .unsaved import Unsaved
 
 __all__ = ["log_out"]
 
@@ -29,9 +32,6 @@ _log = logging.getLogger("mcp_login")
 
 #: How long to wait for others who refresh the same login or log in, in seconds.
 LOCK_LIMIT = 20.0
-
-#: How often what is stored is compared before it is deleted in any case.
-_COMPARISONS = 3
 
 
 async def log_out(session: Session, *, forget_client: bool = False) -> LogoutResult:
@@ -105,36 +105,29 @@ async def _delete(session: Session) -> tuple[Record | None, str | None, bool]:
     """The record that was stored and its text, if it was readable, and whether there was anything."""
     storage, key = session.storage, session.key
     record, text, found = await _load(storage, key)
-    # Off the list first: a refresh that is under way and finds its login gone looks there whether that was a logout.
-    await asyncio.to_thread(leave, storage, key)
-    try:
-        if record is not None and text is not None:
-            record, text = await _compare_and_delete(storage, key, record, text)
-        else:
-            await storage.delete(key)  # what can't be read, or was set aside
-    except StorageError:
-        if record is not None:
-            await asyncio.to_thread(enter, storage, record, session.shown_url)
-        raise
+    # First: a refresh that is under way and finds its login gone looks whether that was a logout.
+    await in_thread(functools.partial(note_ended, storage, key, record, at=session.clock()))
+    if record is not None and text is not None:
+        record, text = await _compare_and_delete(storage, key, record, text)
+    else:
+        await storage.delete(key)  # what can't be read, or was set aside
+    await in_thread(functools.partial(leave, storage, key))
     session.forget()
     return record, text, found
 
 
 async def _compare_and_delete(storage: Storage, key: str, record: Record, text: str) -> tuple[Record, str]:
     """Delete `record`, or what a refresh that took longer than our patience has made of it: that is then to be revoked."""
-    for _ in range(_COMPARISONS):
-        try:
-            if await storage.compare_and_set(key, text, None):
-                return record, text
-        except StorageError as error:
-            if type(error) is not StorageError:
-                raise
-            break  # torn meanwhile
-        newer, newer_text, _ = await _load(storage, key)
-        if newer is None or newer_text is None:
-            break
-        record, text = newer, newer_text
-    await storage.delete(key)
+
+    async def is_gone(found: str | None) -> bool:
+        nonlocal record, text
+        if found is not None:
+            record, text = Record.parse(found), found
+            await in_thread(functools.partial(note_ended, storage, key, record))
+        return found is None
+
+    if await replace_stored(storage, key, text, None, unless=is_gone) == "contended":
+        await storage.delete(key)
     return record, text
 
 
@@ -143,9 +136,7 @@ async def _load(storage: Storage, key: str) -> tuple[Record | None, str | None, 
     try:
         text = await storage.load(key)
         return (None, None, False) if text is None else (Record.parse(text), text, True)
-    except StorageError as error:
-        if type(error) is not StorageError:  # locked, or out of reach
-            raise
+    except StorageUnreadable:
         return None, None, True
 
 
@@ -186,7 +177,7 @@ async def _revoke(session: Session, records: list[Record], *, found: bool) -> Lo
 async def _used_elsewhere(session: Session, record: Record) -> bool:
     """Whether another record holds the same tokens: revoking them would log that one out. What can't be read may be one."""
     ours = {record.access_token, record.refresh_token} - {None}
-    for entry in await asyncio.to_thread(Index().entries):
+    for entry in await in_thread(Index().entries):
         key = record_key(entry.server_url, entry.account)
         if key == session.key or entry.issuer != record.issuer or entry.storage != session.storage.name:
             continue

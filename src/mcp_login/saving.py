@@ -1,8 +1,6 @@
-"""Tokens on their way into a storage, and those that it doesn't take: they wait for it, until it answers or the process ends.
+"""When tokens that a storage doesn't take are tried again: until it answers, others wait for them, or the process ends.
 
-Nobody is needed for that: neither the next demand, nor the session that obtained them. As long as they wait, others are kept
-from offering the refresh token that they replace: a lock of their own (`waiting_lock`) tells that somebody has newer ones, and
-is free again when that process dies.
+Nobody is needed for that: neither the next demand, nor the session that obtained them.
 """
 
 from __future__ import annotations
@@ -11,43 +9,24 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import functools
 import logging
 import os
 import random
 import threading
 import time
-import weakref
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from .errors import StorageError, StorageLocked, StorageUnavailable
-from .portal import portal, protect
-from .revoking import revoke_orphan
-from .storage.index import enter, is_listed
-from .storage.record import Record
+from .portal import in_thread, portal, protect
 from .storage.spent import needs_notes
-from .surroundings import stand_in
+from .storage.wanted import was_asked_to_save
+from .unsaved import Unsaved, all_that_wait, settled, wait_in_place, waiting_for, waiting_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractAsyncContextManager
 
-    import httpx
-
-    from .protocol.client import ClientInformation
-    from .session import Session
-    from .storage.base import Storage
-
-__all__ = [
-    "Unsaved",
-    "is_derived",
-    "is_superseded",
-    "save_later",
-    "saving_pauses",
-    "settled",
-    "waiting_for",
-    "waiting_lock",
-]
+__all__ = ["save_later", "saving_pauses"]
 
 _log = logging.getLogger("mcp_login")
 
@@ -56,186 +35,21 @@ _SHORTEST_PAUSE = 1.0
 _LONGEST_PAUSE = 15.0
 
 #: A keychain that says "locked" after more seconds than this has asked the person, who said no: how long they are left alone.
-_SHORTEST_ANSWER = 3.0
-_ASKED_PAUSE = 300.0
+#: A storage that answers, and refuses the value, will hardly change its mind, and is left alone as long.
+SHORTEST_ANSWER = 3.0
+_LONG_REST = 300.0
 
-#: How long one try waits for whoever has the record's lock, in seconds: they load and save themselves.
-_LOCK_LIMIT = 5.0
+#: How often somebody who has tokens that wait looks whether another program waits for them, in seconds.
+LOOK_PAUSE = 1.0
 
 #: How long tokens that begin to wait try to say so, in seconds: it is a lock that nobody holds for long but others that wait.
 _ANNOUNCE_LIMIT = 1.0
 
-#: How often one try compares: somebody who doesn't know our lock may be writing.
-_COMPARISONS = 3
-
 #: How long the exit of the process waits for the last try, in seconds.
 _EXIT_LIMIT = 0.5
 
-
-def waiting_lock(storage: Storage, key: str) -> AbstractAsyncContextManager[None]:
-    """What a process holds while it has tokens for `key` that are newer than the stored ones, and tries to save them."""
-    return storage.lock(f"unsaved {key}")
-
-
-def is_derived(stored: str, base: str | None) -> bool:
-    """Whether the text `stored` still holds the tokens of `base`, from which a refresh has made others.
-
-    By the tokens and not by any clock: one that was set back since `base` was stored would call the new ones old.
-    """
-    return stored == base or (base is not None and _tokens(stored) == _tokens(base) is not None)
-
-
-def is_superseded(record: Record, base: str | None, stored: str) -> bool:
-    """Whether `stored` is a peer's and newer than `record`, which was made of `base`. What can't be read is not."""
-    if is_derived(stored, base):
-        return False
-    with contextlib.suppress(StorageError):
-        return Record.parse(stored).obtained_at >= record.obtained_at
-    return False
-
-
-def _tokens(text: str) -> tuple[str, str | None] | None:
-    with contextlib.suppress(StorageError):
-        record = Record.parse(text)
-        return record.access_token, record.refresh_token
-    return None
-
-
-@dataclass(eq=False)
-class Unsaved:
-    """Tokens for a storage. They outlive the session that obtained them: nobody else has them."""
-
-    storage: Storage
-    key: str
-    shown_url: str
-    record: Record
-    #: The text in the storage that they were made of, as it was last seen; None: there was none.
-    base: str | None
-    #: To revoke them by, if somebody logs out before they are saved.
-    client: ClientInformation
-    allow_private_network: bool
-    http_client: Callable[[], httpx.AsyncClient] | None
-    session: weakref.ref[Session]
-    surroundings: object
-    task: asyncio.Task[None] | None = None
-    #: Whether others can know of them by now, as far as they ever will.
-    announced: asyncio.Event = field(default_factory=asyncio.Event)
-    #: Whether they don't wait any more, so that others need not wait for them.
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @classmethod
-    def of(cls, session: Session, record: Record, base: str | None) -> Unsaved:
-        """`record`, which `session` made of what `base` holds."""
-        return cls(
-            session.storage,
-            session.key,
-            session.shown_url,
-            record,
-            base,
-            session.current_client(record),
-            session.allow_private_network,
-            session.http_client,
-            weakref.ref(session),
-            stand_in(),
-        )
-
-    @property
-    def is_current(self) -> bool:
-        """Whether they are still to be saved."""
-        ours = self.surroundings is stand_in()  # not those of a test that is over
-        return ours and _waiting.get((id(self.storage), self.key)) is self
-
-    async def save(self) -> None:
-        """Save them where nobody has stored newer ones, unless the record's lock can't be had soon. Raises `StorageError`."""
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout(_LOCK_LIMIT):
-                    await stack.enter_async_context(self.storage.lock(self.key))
-            except TimeoutError:
-                return
-            if self.is_current and await self.put() == "ended":
-                await self.drop()
-
-    async def put(self) -> Literal["saved", "superseded", "ended"]:
-        """Save them unless a peer has stored newer ones (`superseded`) or somebody has logged out (`ended`).
-
-        The record's lock is held. Raises `StorageError`.
-        """
-        text = self.record.dump()
-        stored = self.base
-        for _ in range(_COMPARISONS):
-            # By comparison, and not by reading first: at exit an interpreter may start no more threads to read in.
-            if await self._replace(stored, text):
-                if self.base is None:
-                    enter(self.storage, self.record, self.shown_url)
-                self._settle(text)
-                return "saved"
-            stored, whole = await self._read()
-            if whole and stored is None and self.base is not None and not self._is_listed():
-                self._settle(None)
-                return "ended"
-            if stored is not None and is_superseded(self.record, self.base, stored):
-                self._settle(stored)
-                return "superseded"
-        raise StorageUnavailable("Other programs change the stored login all the time. Try again.")
-
-    def let_go(self) -> None:
-        """End the work that saves them."""
-        if self.task is not None:
-            # At exit this is another thread than the loop's, which may be closed.
-            with contextlib.suppress(RuntimeError):
-                self.task.get_loop().call_soon_threadsafe(self.over.set)
-
-    async def drop(self) -> None:
-        """Somebody has logged out, and couldn't revoke these."""
-        _log.info("somebody has logged out at %s: tokens that came after that are revoked", self.shown_url)
-        await revoke_orphan(self, self.record, self.client)
-
-    async def _replace(self, expected: str | None, text: str) -> bool:
-        try:
-            return await self.storage.compare_and_set(self.key, expected, text)
-        except StorageError as error:
-            if type(error) is not StorageError or (await self._read())[1]:
-                raise
-        # What is there is torn or foreign: nobody's.
-        await self.storage.save(self.key, text)
-        return True
-
-    async def _read(self) -> tuple[str | None, bool]:
-        """What is stored, and whether it is neither torn nor foreign."""
-        try:
-            return await self.storage.load(self.key), True
-        except StorageError as error:
-            if type(error) is not StorageError:
-                raise
-            return None, False
-
-    def _is_listed(self) -> bool:
-        return is_listed(self.storage, self.key, self.shown_url, self.record.account)
-
-    def _settle(self, stored: str | None) -> None:
-        settled(self.storage, self.key)
-        session = self.session()
-        if session is not None and session.storage is self.storage:
-            session.stored = stored
-
-
-#: What waits to be saved, by its storage's id and its key. Changed on the library's loop only.
-_waiting: dict[tuple[int, str], Unsaved] = {}
 #: The process that has a last try at its end. A forked one starts its own.
 _exit_process = 0
-
-
-def waiting_for(storage: Storage, key: str) -> Unsaved | None:
-    """The newest tokens of this process for `key` that `storage` has not got yet."""
-    return _waiting.get((id(storage), key))
-
-
-def settled(storage: Storage, key: str) -> None:
-    """Nothing waits for `storage` any more: it was saved, or the login is over."""
-    waiting = _waiting.pop((id(storage), key), None)
-    if waiting is not None:
-        waiting.let_go()
 
 
 def saving_pauses() -> Iterator[float]:
@@ -246,29 +60,23 @@ def saving_pauses() -> Iterator[float]:
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def save_later(
-    unsaved: Unsaved, *, again: bool = True, pauses: Callable[[], Iterator[float]] = saving_pauses
-) -> asyncio.Task[None] | None:
+def save_later(unsaved: Unsaved, *, pauses: Callable[[], Iterator[float]] = saving_pauses) -> asyncio.Task[None] | None:
     """Keep `unsaved` for all sessions of this process that share the storage, and save it as soon as that answers.
 
-    `again`: whether to try again at all before the next refresh or the end of the process. `pauses` gives the seconds between
-    the tries. The session is not kept alive. On the library's loop only. Returns the work, if there is any.
+    `pauses` gives the seconds between the tries. The session is not kept alive. On the library's loop only. Returns the work, if
+    there is any.
     """
     if unsaved.storage.name == "memory":
         unsaved.announced.set()
         return None
-    place = (id(unsaved.storage), unsaved.key)
-    before = _waiting.get(place)
-    _waiting[place] = unsaved
+    before = wait_in_place(unsaved)
     _try_at_exit()
     if before is not None and before.task is not None and _is_under_way(before.task):
         # Its work goes on with these.
         unsaved.task, unsaved.announced, unsaved.over = before.task, before.announced, before.over
-    elif again:
+    else:
         unsaved.announced, unsaved.over = asyncio.Event(), asyncio.Event()
         unsaved.task = asyncio.get_running_loop().create_task(_announce_and_try_again(unsaved, pauses()))
-    else:
-        unsaved.announced.set()
     return unsaved.task
 
 
@@ -284,29 +92,51 @@ async def _announce_and_try_again(first: Unsaved, pauses: Iterator[float]) -> No
                 async with asyncio.timeout(_ANNOUNCE_LIMIT):
                     await stack.enter_async_context(waiting_lock(first.storage, first.key))
             first.announced.set()
-            await _try_again((id(first.storage), first.key), first.over, pauses)
+            await in_thread(_word_for(first))  # one that another process was left is no news
+            await _try_again(first, pauses)
     finally:
         first.announced.set()
 
 
-async def _try_again(place: tuple[int, str], over: asyncio.Event, pauses: Iterator[float]) -> None:
+def _word_for(waiting: Unsaved) -> Callable[[], bool]:
+    return functools.partial(was_asked_to_save, waiting.storage, waiting.key)
+
+
+async def _try_again(first: Unsaved, pauses: Iterator[float]) -> None:
+    rest, heeds = 0.0, True
     for pause in pauses:
-        waiting = None if await _is_set_within(over, pause) else _waiting.get(place)
+        asked_to = await _rest(first, max(pause, rest), heeds=heeds)
+        waiting = None if first.over.is_set() else waiting_for(first.storage, first.key)
         if waiting is None:
             break
         if not waiting.is_current:  # a test is over
             settled(waiting.storage, waiting.key)
             break
         began = time.monotonic()
+        rest, heeds = 0.0, True
         try:
             await protect(waiting.save())
-        except (StorageLocked, StorageUnavailable) as error:
-            _log.debug("%s: still not saved: %s", waiting.shown_url, type(error).__name__)
-            if isinstance(error, StorageLocked) and time.monotonic() - began > _SHORTEST_ANSWER:
-                await _is_set_within(over, _ASKED_PAUSE)
         except StorageError as error:
-            _log.debug("%s: not saved: %s", waiting.shown_url, error)
-            break
+            _log.debug("%s: still not saved: %s", waiting.shown_url, type(error).__name__)
+            declined = isinstance(error, StorageLocked) and time.monotonic() - began > SHORTEST_ANSWER
+            refused = not isinstance(error, (StorageLocked, StorageUnavailable))
+            rest = _LONG_REST if declined or refused else 0.0
+            # Open for others, and not for this program: the person has said no once more, and is left alone by them, too.
+            heeds = not (declined and asked_to)
+
+
+async def _rest(first: Unsaved, seconds: float, *, heeds: bool) -> bool:
+    """Wait for `seconds`, until it is over, or until others ask for the tokens, if this `heeds` them; whether they did."""
+    time_of_loop = asyncio.get_running_loop().time
+    end = time_of_loop() + seconds
+    while (left := end - time_of_loop()) > 0:
+        if await _is_set_within(first.over, min(left, LOOK_PAUSE)):
+            return False
+        if heeds and await in_thread(_word_for(first)):
+            return True
+    if not heeds:
+        await in_thread(_word_for(first))  # it is tried now
+    return False
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
@@ -331,10 +161,10 @@ def _try_at_exit() -> None:
         return
 
     def end() -> None:
-        if _exit_process != os.getpid() or not _waiting:
+        if _exit_process != os.getpid() or not all_that_wait():
             return
         # Others' storages are run on the library's loop, which is closed after this: it was there first.
-        tries = [portal().submit(one.save) for one in _current() if not needs_notes(one.storage)]
+        tries = [portal().submit(one.save) for one in all_that_wait() if not needs_notes(one.storage)]
         ending.set()
         thread.join(_EXIT_LIMIT)
         concurrent.futures.wait(tries, _EXIT_LIMIT)
@@ -344,11 +174,7 @@ def _try_at_exit() -> None:
 
 def _last_try(ending: threading.Event) -> None:
     ending.wait()
-    for waiting in _current():
+    for waiting in all_that_wait():
         if needs_notes(waiting.storage):
             with contextlib.suppress(Exception):
                 asyncio.run(waiting.save())
-
-
-def _current() -> list[Unsaved]:
-    return [waiting for waiting in list(_waiting.values()) if waiting.is_current]

@@ -48,6 +48,13 @@ class Locked(keyring.backend.KeyringBackend):
         raise keyring.errors.KeyringLocked("locked")
 
 
+class Foreign(Locked):
+    """A keychain in which another program has written."""
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return "another program's"
+
+
 def log_in(person: Person | None = None, options: dict[str, Any] | None = None, **configuration: Any) -> None:
     with EmbeddedServer(**configuration).run() as server:
         storage, asked = MemoryStorage(), person or Person.approves()
@@ -108,6 +115,7 @@ CASES: dict[str, Callable[[], object]] = {
     "RegistrationRequired": lambda: log_in(registration=("pre_registered",)),
     "StorageError": unknown_storage,
     "StorageLocked": lambda: stored(KeychainStorage(backend=Locked())),
+    "StorageUnreadable": lambda: KeychainStorage(backend=Foreign()).load_now(URL, 5.0),
     "StorageUnavailable": lambda: stored(KeychainStorage(backend="keyring.backends.fail.Keyring")),
     "TokenErrorResponse": wrong_secret,
     "TransportError": lambda: sync.login(

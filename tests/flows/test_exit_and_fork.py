@@ -226,6 +226,68 @@ def test_a_child_that_was_forked_in_a_refresh_waits_for_nobody_who_is_not_there(
     assert server.reuse_detections == 0
 
 
+FORKS_WITH_UNSAVED_TOKENS = """
+import os, pathlib, signal, sys, warnings
+import httpx
+import mcp_login.renewal
+from mcp_login import FileStorage, OAuth, StorageUnavailable
+from mcp_login.errors import AuthError
+
+warnings.simplefilter("ignore")
+mcp_login.renewal.PEER_LIMIT = 0.5
+url, folder, leaves = sys.argv[1:]
+
+class Full(FileStorage):
+    async def compare_and_set(self, key, expected, value):
+        raise StorageUnavailable("No space left on device.")
+
+auth = OAuth(url, storage=Full(pathlib.Path(folder)), interactive=False)
+
+def ask():
+    message = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    try:
+        with httpx.Client(auth=auth, trust_env=False, verify=False, timeout=10) as client:
+            return client.post(url, json=message).status_code
+    except AuthError as error:
+        return type(error).__name__
+
+print(ask(), flush=True)  # refreshed, and not saved
+sys.stdin.readline()
+here, there = os.pipe()
+child = os.fork()
+if child == 0:
+    if leaves == "leaves":
+        os.close(there)
+        os.read(here, 1)  # until the parent is gone
+    print("child:", ask(), flush=True)
+    os._exit(0)
+if leaves == "leaves":
+    os.kill(os.getpid(), signal.SIGKILL)
+os.waitpid(child, 0)
+print("parent:", ask(), flush=True)
+"""
+
+
+@posix
+@pytest.mark.parametrize("parent", ["stays", "leaves"])
+def test_of_a_parent_and_its_child_one_uses_the_tokens_that_could_not_be_saved(
+    serve: Serve, person: Person, program: Program, tmp_path: Path, parent: str
+) -> None:
+    """The child's copy is the parent's, until that is gone: two that send one refresh token would end the login."""
+    server = serve(refresh_revokes_access_tokens=True)
+    storage = FileStorage(tmp_path / "logins")
+    login_of(server, person, storage=storage)
+    age(storage, server.url, 7200)
+    process = program(FORKS_WITH_UNSAVED_TOKENS, server.url, str(tmp_path / "logins"), parent)
+    assert line(process) == "200"
+    server.expire_access_tokens()
+    tell(process)
+    out, errors = process.communicate(timeout=20)
+    assert errors == ""
+    assert out.splitlines() == (["child: TransportError", "parent: 200"] if parent == "stays" else ["child: 200"])
+    assert server.reuse_detections == 0
+
+
 # --- locks that somebody else holds
 
 

@@ -12,21 +12,27 @@ import dataclasses
 import functools
 import gc
 import queue
+import threading
 import warnings
 import weakref
 from typing import TYPE_CHECKING
 
 import pytest
-from keyring.errors import KeyringLocked
+from keyring.errors import KeyringLocked, PasswordSetError
 
 import mcp_login.sync
-from mcp_login import KeychainStorage, StorageLocked, StorageWarning, TransportError
+from mcp_login import KeychainStorage, StorageError, StorageLocked, StorageWarning, TransportError
 from mcp_login.portal import portal
 from mcp_login.protocol.client import ClientInformation
-from mcp_login.saving import Unsaved, save_later, saving_pauses, settled, waiting_for
+from mcp_login.saving import save_later, saving_pauses
 from mcp_login.session import Session
+from mcp_login.storage.ended import note_ended
 from mcp_login.storage.index import Index
+from mcp_login.storage.lock import FileLock
+from mcp_login.storage.paths import data_path
 from mcp_login.storage.record import Record, record_key
+from mcp_login.storage.wanted import ask_to_save
+from mcp_login.unsaved import Unsaved, settled, waiting_for
 from tests.flows.support import Login, age, login_of, store, stored
 from tests.unit.storage.keyrings import MemoryKeyring
 
@@ -53,8 +59,12 @@ class Keychain(MemoryKeyring):
         self.locked = False
         #: How many calls it still refuses, though it is open.
         self.refusals = 0
-        #: Whether it can be read, and not written to.
+        #: Whether it can be read, and not written to: real ones raise a plain error then.
         self.read_only = False
+        #: Released for each call that was refused.
+        self.refused = threading.Semaphore(0)
+        #: Set as soon as something was saved.
+        self.saved = threading.Event()
 
     def open(self) -> None:
         """As the person does."""
@@ -64,6 +74,7 @@ class Keychain(MemoryKeyring):
         refuses = self.refusals > 0
         self.refusals -= refuses
         if refuses or self.locked:
+            self.refused.release()
             raise KeyringLocked("locked")
 
     def get_password(self, service: str, username: str) -> str | None:
@@ -73,8 +84,10 @@ class Keychain(MemoryKeyring):
     def set_password(self, service: str, username: str, password: str) -> None:
         self._require_open()
         if self.read_only:
-            raise KeyringLocked("read only")
+            self.refused.release()
+            raise PasswordSetError("refused")
         super().set_password(service, username, password)
+        self.saved.set()
 
 
 @pytest.fixture
@@ -209,11 +222,16 @@ def test_a_login_in_memory_is_saved_when_the_keychain_is_open_again(
     assert (server.reuse_detections, login.windows) == (0, 1)
 
 
-def test_a_login_whose_item_was_deleted_goes_on_from_memory(
-    server: EmbeddedServer, person: Person, keychain: Keychain
+@pytest.mark.parametrize("index", ["as it was", "gone", "not readable"])
+def test_a_login_whose_item_was_deleted_goes_on_from_memory_whatever_is_listed(
+    server: EmbeddedServer, person: Person, keychain: Keychain, index: str
 ) -> None:
     login = login_of(server, person, storage=KeychainStorage(backend=keychain))
     keychain.passwords.clear()
+    if index != "as it was":
+        (data_path() / "index.json").unlink()
+    if index == "not readable":
+        (data_path() / "index.json").mkdir()
     server.expire_access_tokens()
     assert login.ask().status_code == 200
     assert login.record is not None
@@ -258,7 +276,7 @@ def test_tokens_that_access_token_could_not_save_are_not_lost_with_the_call(
     login = login_of(server, person, storage=KeychainStorage(backend=keychain))
     keychain.read_only = True
     server.expire_access_tokens()
-    with pytest.raises(StorageLocked):
+    with pytest.raises(StorageError, match="PasswordSetError"):
         mcp_login.sync.access_token(server.url, storage=login.storage, min_valid_for=10**6)
     keychain.read_only = False
     assert mcp_login.sync.access_token(server.url, storage=login.storage, min_valid_for=10**6)
@@ -397,6 +415,7 @@ def test_the_newest_tokens_stay(keychain: Keychain, theirs: float, kept: float) 
 
 def test_tokens_of_a_login_that_somebody_ended_are_not_saved(keychain: Keychain) -> None:
     storage = KeychainStorage(backend=keychain)
+    note_ended(storage, URL, record_of(1.0))
     saved_later(session_with(storage, record_of(2.0)), record_of(2.0), base=record_of(1.0))
     assert stored_at(keychain) is None
     assert waiting_for(storage, URL) is None
@@ -422,6 +441,64 @@ def test_a_session_is_not_kept_alive_by_what_waits_and_its_tokens_are_saved_all_
     keychain.open()
     portal().submit(functools.partial(ended, task)).result(10)
     assert stored_at(keychain) == 2.0
+
+
+def test_a_person_who_declines_again_is_left_alone_by_those_who_wait(
+    keychain: Keychain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_login.saving.SHORTEST_ANSWER", -1.0)
+    monkeypatch.setattr("mcp_login.saving.LOOK_PAUSE", 0.01)
+    storage = KeychainStorage(backend=keychain)
+    keychain.locked = True
+    session = session_with(storage, record_of(2.0))
+    task = portal().submit(functools.partial(begun, session, record_of(2.0), None, lambda: iter([0.0] * 9))).result(10)
+    assert keychain.refused.acquire(timeout=10)
+    ask_to_save(storage, URL)
+    assert keychain.refused.acquire(timeout=10)
+    ask_to_save(storage, URL)
+    assert not keychain.refused.acquire(timeout=0.3)
+
+    async def end() -> None:
+        settled(storage, URL)
+
+    portal().submit(end).result(10)
+    portal().submit(functools.partial(ended, task)).result(10)
+
+
+def test_the_loop_does_not_wait_for_the_list_of_logins(keychain: Keychain) -> None:
+    """Another process has it: others' requests go on meanwhile."""
+
+    async def answer() -> bool:
+        return True
+
+    storage = KeychainStorage(backend=keychain)
+    session = session_with(storage, record_of(2.0))
+    with FileLock(data_path() / "index.json.lock").blocking(5):
+        task = portal().submit(functools.partial(begun, session, record_of(2.0), None, lambda: iter([0.0]))).result(10)
+        assert keychain.saved.wait(10)
+        assert portal().submit(answer).result(1.0)
+    portal().submit(functools.partial(ended, task)).result(10)
+    assert [entry.server_url for entry in Index().entries()] == [URL]
+
+
+def test_tokens_that_are_newer_than_those_that_are_being_saved_go_on_waiting(keychain: Keychain) -> None:
+    """The end of the process saves from another thread, while a refresh may end."""
+    newer: list[Unsaved] = []
+
+    class Meeting(KeychainStorage):
+        async def compare_and_set(self, key: str, expected: str | None, value: str | None) -> bool:
+            done = await super().compare_and_set(key, expected, value)
+            if not newer:
+                newer.append(Unsaved.of(session, record_of(3.0), record_of(2.0).dump()))
+                save_later(newer[0], pauses=lambda: iter(()))
+            return done
+
+    storage = Meeting(backend=keychain)
+    session = session_with(storage, record_of(2.0))
+    task = portal().submit(functools.partial(begun, session, record_of(2.0), None, lambda: iter([0.0]))).result(10)
+    portal().submit(functools.partial(ended, task)).result(10)
+    assert waiting_for(storage, URL) is newer[0]
+    settled(storage, URL)
 
 
 def test_pauses_grow_to_a_quarter_of_a_minute_and_are_spread() -> None:
@@ -511,10 +588,37 @@ def test_a_program_does_not_wait_for_ever_for_another_one_to_save_its_tokens(
     monkeypatch.setattr("mcp_login.renewal.PEER_LIMIT", 0.1)
     first = Program(server, person, keychain).login
     second = program(server, person, keychain)
-    with pytest.raises(TransportError, match="Another program has refreshed"):
+    with pytest.raises(TransportError, match="Another program has refreshed") as caught:
         second.ask()
+    assert type(caught.value) is TransportError
     assert (refreshes(server), server.reuse_detections, second.windows) == (1, 0, 1)
+    # Nothing of the login that works is ended.
+    assert second.record is not None
+    assert (server.count("revocation"), len(Index().entries())) == (0, 1)
+    server.expire_access_tokens()
     assert first.ask().status_code == 200
+
+
+@pytest.mark.usefixtures("_quiet")
+@pytest.mark.parametrize("refusal", ["a plain error", "a prompt that somebody declines"])
+def test_a_program_that_leaves_its_person_alone_saves_its_tokens_when_another_one_waits_for_them(
+    server: EmbeddedServer, person: Person, keychain: Keychain, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    monkeypatch.setattr("mcp_login.saving.SHORTEST_ANSWER", -1.0)  # whatever says "locked" has asked
+    first = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    if refusal == "a plain error":
+        keychain.read_only = True
+    else:
+        keychain.locked = True
+    server.expire_access_tokens()
+    assert first.ask().status_code == 200
+    while keychain.refused.acquire(blocking=False):
+        pass
+    assert keychain.refused.acquire(timeout=10)  # it has tried by itself once more, and rests for minutes
+    keychain.locked = keychain.read_only = False
+    second = program(server, person, keychain)
+    assert second.ask().status_code == 200
+    assert (refreshes(server), server.reuse_detections, second.windows) == (1, 0, 1)
 
 
 @pytest.mark.usefixtures("_quiet")

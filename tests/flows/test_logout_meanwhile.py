@@ -6,12 +6,15 @@ DESIGN section 3, "Storage."; docs/what-happens-when.md: a logout is not undone 
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from keyring.errors import KeyringLocked, NoKeyringError
+from keyring.errors import KeyringLocked, NoKeyringError, PasswordSetError
 
 import mcp_login.sync
 from mcp_login import (
@@ -60,6 +63,16 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StorageWarning)
         yield
+
+
+LOGS_OUT = """
+import pathlib, sys
+import mcp_login.revocation
+from mcp_login import FileStorage, sync
+mcp_login.revocation.LOCK_LIMIT = 0.1
+import logging; logging.disable(logging.CRITICAL)
+print(sync.logout(sys.argv[1], storage=FileStorage(pathlib.Path(sys.argv[2]))).deleted)
+"""
 
 
 class Refresh:
@@ -133,7 +146,7 @@ def test_a_request_whose_login_was_ended_in_its_refresh_asks_the_person(
 def test_a_record_that_was_deleted_by_hand_in_a_refresh_is_saved_again(
     serve: Serve, person: Person, tmp_path: Path
 ) -> None:
-    """Somebody cleaned up: the login is still in the list."""
+    """Somebody cleaned up."""
     server = serve()
     storage = FileStorage(tmp_path / "logins")
     login = login_of(server, person, storage=storage)
@@ -147,10 +160,10 @@ def test_a_record_that_was_deleted_by_hand_in_a_refresh_is_saved_again(
     assert login.windows == 1
 
 
-def test_a_record_that_is_gone_from_storage_and_list_was_ended_whoever_did_it(
+def test_a_record_that_is_gone_from_storage_and_list_was_not_ended_by_that(
     serve: Serve, person: Person, tmp_path: Path
 ) -> None:
-    """The criterion itself; so a login that is listed elsewhere counts as logged out as soon as it is deleted."""
+    """The list is a convenience: only a logout ends a login."""
     server = serve()
     storage = FileStorage(tmp_path / "logins")
     login = login_of(server, person, storage=storage)
@@ -158,9 +171,63 @@ def test_a_record_that_is_gone_from_storage_and_list_was_ended_whoever_did_it(
     refresh = Refresh(server, lambda: mcp_login.sync.access_token(server.url, storage=storage))
     Index().remove(server.url)
     run(storage.delete(server.url))
+    assert isinstance(refresh.end(), str)
+    assert login.record is not None
+    assert server.count("revocation") == 0
+
+
+@pytest.mark.parametrize("before", ["torn", "deleted"])
+def test_a_logout_that_finds_no_login_to_read_ends_the_one_that_others_have_in_memory(
+    serve: Serve, person: Person, tmp_path: Path, before: str
+) -> None:
+    server = serve(revocation=False)
+    folder = tmp_path / "logins"
+    login = login_of(server, person, storage=FileStorage(folder))
+    for path in folder.glob("*.login"):
+        path.write_text("torn") if before == "torn" else path.unlink()
+    mcp_login.sync.logout(server.url, storage=FileStorage(folder))
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    assert login.windows == 2
+    assert server.count("token", grant_type="refresh_token") == 0
+
+
+def test_a_login_after_a_logout_is_another_one(serve: Serve, person: Person, tmp_path: Path) -> None:
+    """A clean-up by hand doesn't end it."""
+    server = serve()
+    storage = FileStorage(tmp_path / "logins")
+    login = login_of(server, person, storage=storage)
+    mcp_login.sync.logout(server.url, storage=storage)
+    mcp_login.sync.login(server.url, **login.options)
+    login.auth = login.oauth()
+    assert login.ask().status_code == 200
+    run(storage.delete(server.url))
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    assert login.record is not None
+    assert login.windows == 2
+
+
+def test_a_logout_with_another_home_is_known_to_those_who_share_the_folder(
+    serve: Serve, person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    folder = tmp_path / "logins"
+    login = login_of(server, person, storage=FileStorage(folder))
+    age(login.storage, server.url, 7200)
+    server.faults.revocation_endpoint = Fault(status=503, times=2)
+    refresh = Refresh(server, lambda: mcp_login.sync.access_token(server.url, storage=login.storage))
+    ended = subprocess.run(
+        [sys.executable, "-c", LOGS_OUT, server.url, str(folder)],
+        env={**os.environ, "MCP_LOGIN_HOME": str(tmp_path / "elsewhere")},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (ended.stdout.strip(), ended.stderr) == ("True", "")
     assert isinstance(refresh.end(), LoginRequired)
     assert login.record is None
-    assert len(revoked(server)) == 2
 
 
 def test_a_login_that_is_finished_after_a_logout_stays(serve: Serve, person: Person, storage: Storage) -> None:
@@ -265,8 +332,10 @@ class Keychain(MemoryKeyring):
         return super().get_password(service, username)
 
     def set_password(self, service: str, username: str, password: str) -> None:
-        if self.locked or self.read_only:
-            raise KeyringLocked("read only")
+        if self.locked:
+            raise KeyringLocked("locked")
+        if self.read_only:
+            raise PasswordSetError("read only")
         super().set_password(service, username, password)
 
 

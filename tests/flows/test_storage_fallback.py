@@ -418,6 +418,33 @@ def test_a_torn_registration_does_not_hide_why_a_login_failed(serve: Serve, pers
     assert login.ask().status_code == 200
 
 
+class Failing(MemoryKeyring):
+    """Fails in a way of its own, sometimes."""
+
+    fails = False
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self.fails:
+            raise ValueError
+        return super().get_password(service, username)
+
+
+def test_a_keychain_that_fails_for_a_moment_costs_no_login(serve: Serve, person: Person) -> None:
+    """It is no torn value, which a login would replace."""
+    server = serve()
+    keychain = Failing()
+    login = login_of(server, person, storage=KeychainStorage(backend=keychain))
+    before = login.record
+    server.expire_access_tokens()
+    keychain.fails = True
+    with pytest.warns(StorageWarning, match="memory only"):
+        assert login.ask().status_code == 200
+    keychain.fails = False
+    assert login.record == before
+    assert login.ask(auth=login.oauth()).status_code == 200
+    assert (login.windows, server.reuse_detections) == (1, 0)
+
+
 class Disk(FileStorage):
     """Files on a disk that may be full."""
 

@@ -403,6 +403,10 @@ INPUTS: dict[str, SearchStrategy[bytes]] = {
     "client-information": documents(format=st.just(1), client=documents(**_CLIENT).map(_loaded)).map(_bytes),
     "envelope": envelopes(),
     "index": documents(format=st.just(1), entries=st.lists(_ENTRY | _JSON, max_size=3)).map(_bytes),
+    "ended": st.lists(
+        st.floats(-1e12, 1e12).map("before {!r}".format) | st.text("0123456789abcdef", min_size=64, max_size=64) | TEXT,
+        max_size=5,
+    ).map(lambda found: _bytes("\n".join(found))),
     "spent": st.lists(st.text("0123456789abcdef", min_size=64, max_size=64) | TEXT, max_size=5).map(
         lambda found: _bytes("\n".join(found))
     ),

@@ -244,6 +244,7 @@ SHAPES: dict[str, tuple[Shape, ...]] = {
         Shape("the same login again and again", _ENTRY, '{"format":1,"entries":[', "0]}"),
         Shape("entries that are none", "{},", '{"format":1,"entries":[', "0]}"),
     ),
+    "ended": (Shape("lines", "\n"), Shape("times", "before 1790000000.5\n"), Shape("hashes", f"{'0' * 64}\n")),
     "spent": (Shape("lines", "\n"), Shape("hashes", f"{'0' * 64}\n"), Shape("one line", "0")),
 }
 
@@ -264,6 +265,7 @@ LARGEST: dict[str, int] = {
     "redaction": HEADERS,
     "envelope": STORED // 4,
     "index": STORED // 16,
+    "ended": STORED // 16,
     "spent": STORED // 16,
 }
 LARGEST = {name: LARGEST.get(name, BODY) for name in SHAPES}

@@ -12,20 +12,27 @@ from urllib.parse import urlsplit
 
 from mcp_login.cli.announcement import known_issuers
 from mcp_login.cli.output import list_document, login_member
+from mcp_login.storage.ended import begin_anew, note_ended, was_ended
 from mcp_login.storage.envelope import seal, seal_parts, unseal, utf16_units
+from mcp_login.storage.file import FileStorage
 from mcp_login.storage.index import Index
 from mcp_login.storage.lifetime import is_good, is_in_doubt, margin, seconds_left
-from mcp_login.storage.paths import data_path, lock_path, state_path
+from mcp_login.storage.paths import data_path, lock_path, note_path, state_path
 from mcp_login.storage.record import Record, dump_client, parse_client
 from mcp_login.storage.spent import is_spent, note_spent
 
 from .checks import is_clean, judged, text_of
 
-__all__ = ["client_information", "envelope", "home_of", "index", "record", "spent"]
+__all__ = ["client_information", "ended", "envelope", "home_of", "index", "record", "spent"]
 
 #: What a stored text may hold that no error may quote.
 SECRET = "mF_9.B5f-4.1JqM-tGzv3JOkF0XG5Qx2TlKWIA"
 NOW = 1_800_000_000.0
+LOGIN = (
+    '{"format": 1, "server_url": "https://mcp.example.com", "resource": "https://mcp.example.com", "issuer": "https://a.example",'
+    ' "token_endpoint": "https://a.example/token", "access_token": "2YotnFZFEjr1zCsicMWpAA", "obtained_at": 1790000000.5,'
+    ' "client": {"issuer": "https://a.example", "client_id": "app", "mechanism": "dynamic"}}'
+)
 
 
 def record(data: bytes) -> None:
@@ -110,6 +117,23 @@ def index(data: bytes) -> None:
         assert {one.identity for one in Index().entries()} == {one.identity for one in entries}
         for entry in entries[:3]:
             Index().remove(entry.key, entry.storage)
+
+
+def ended(data: bytes) -> None:
+    """The note of logins that somebody has ended."""
+    _at_home()
+    storage, key = FileStorage(), "https://mcp.example.com"
+    path = note_path(storage, key, "ended")
+    login = Record.parse(LOGIN)
+    _write(path, data)
+    assert was_ended(storage, key, login) in (True, False)
+    note_ended(storage, key, login, at=login.obtained_at)
+    assert was_ended(storage, key, login)
+    kept = path.read_text(encoding="ascii").splitlines()
+    assert 1 <= len(kept) <= 33
+    assert all(len(line) <= 64 and is_clean(line) for line in kept)
+    begin_anew(storage, key, [login])
+    assert not was_ended(storage, key, login)
 
 
 def spent(data: bytes) -> None:

@@ -117,6 +117,7 @@ TARGETS = {
         Target("client-information", stored.client_information, (*_JSON, '"format":1', '"client_id"', stored.SECRET)),
         Target("envelope", stored.envelope, ("mcp-login 1 1 1 ", "mcp-login 1 1 2/2\n", "\x00", "\n", stored.SECRET)),
         Target("index", stored.index, (*_JSON, '"format":1', '"entries"', '"server_url"', '"updated_at"', '"digest"')),
+        Target("ended", stored.ended, ("\n", "before ", "1790000000.5", "-0.0", "0" * 64, "\u2028")),
         Target("spent", stored.spent, ("\n", "\r", "\u2028", "\x0b", "0" * 64)),
     )
 }

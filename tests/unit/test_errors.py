@@ -37,6 +37,7 @@ ERRORS = [
     errors.StorageError("message"),
     errors.StorageLocked("message"),
     errors.StorageUnavailable("message"),
+    errors.StorageUnreadable("message"),
 ]
 each = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mcp_login.errors import AuthError, StorageError, printable
+from mcp_login.errors import AuthError, StorageError, StorageUnreadable, printable
 
 from .exit_codes import ExitCode
 from .failure import CommandFailed, failure_of
@@ -181,9 +181,7 @@ def _storage_of(entry: IndexEntry, storages: dict[str, Storage]) -> Storage:
     storage = storages.setdefault(entry.storage, storage_named(entry.storage))
     try:
         text = wait_sync(portal().submit(lambda: storage.load(entry.key)))
-    except StorageError as error:
-        if type(error) is not StorageError:  # locked, or out of reach
-            raise
+    except StorageUnreadable:
         return storage  # torn or foreign: it can be deleted all the same
     if text is None:
         # To log out would take it off the list; but one whose URL has a query is kept under another key.

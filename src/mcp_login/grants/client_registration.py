@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mcp_login.errors import IssuerMismatch, RegistrationErrorResponse, RegistrationRequired, StorageError, printable
+from mcp_login.errors import (
+    IssuerMismatch,
+    RegistrationErrorResponse,
+    RegistrationRequired,
+    StorageError,
+    StorageUnreadable,
+    printable,
+)
 from mcp_login.protocol.client import ClientInformation
 from mcp_login.protocol.client_authentication import preferred_registration_method
 from mcp_login.protocol.registration import (
@@ -113,10 +120,8 @@ async def check_binding(options: ClientOptions, storage: Storage, server_url: st
     try:
         text = await storage.load(binding_key(server_url, options.client_id))
         bound = issuer if text is None else parse_client(text).issuer
-    except StorageError as error:
-        if type(error) is not StorageError:  # locked, or out of reach
-            raise
-        raise StorageError(
+    except StorageUnreadable:
+        raise StorageUnreadable(
             "What is stored of the issuer that client_id belongs to is not readable. Give issuer= with the client_id, and it is "
             "stored anew."
         ) from None

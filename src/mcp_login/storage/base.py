@@ -19,8 +19,8 @@ class Storage(Protocol):
     """A place for credentials, shared by everything that uses the same place.
 
     All coroutines are run on the library's own asyncio loop. Each raises `StorageError` (`StorageLocked`,
-    `StorageUnavailable`) and nothing else, and returns within a time limit of its own. No key's value and no secret
-    is in any error.
+    `StorageUnavailable`, `StorageUnreadable`) and nothing else, and returns within a time limit of its own. No key's value
+    and no secret is in any error.
     """
 
     @property
@@ -29,7 +29,7 @@ class Storage(Protocol):
         ...
 
     async def load(self, key: str) -> str | None:
-        """The value last saved under `key`, whole, or None. A torn or foreign value is a `StorageError`.
+        """The value last saved under `key`, whole, or None. A torn or foreign value is a `StorageUnreadable`.
 
         The answer is never older than the call: a reader that has just got the lock must see what the last holder
         saved.
@@ -51,7 +51,7 @@ class Storage(Protocol):
         """Replace the value by `value` (None: delete) if it still is `expected` (None: absent); say whether it was.
 
         Atomic against `save`, `delete` and `compare_and_set` of all that share this storage. A torn or foreign value
-        is a `StorageError`, and stays.
+        is a `StorageUnreadable`, and stays.
         """
         ...
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from mcp_login.errors import StorageError
+from mcp_login.errors import StorageError, StorageUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,22 +79,24 @@ def seal_parts(payload: str, *, key: str, generation: int, limit: int | None) ->
 def unseal(text: str, *, key: str, more: Callable[[int, int], str | None] | None = None) -> Envelope:
     """What `seal` was given for `key`, or `seal_parts` where `more` is given: the part of a generation and number.
 
-    Raises `StorageError` where the text is torn, foreign or of a newer version, and what `more` raises. `more` is
+    Raises `StorageUnreadable` where the text is torn, foreign or of a newer version, and what `more` raises. `more` is
     called for no part beyond `MOST_PARTS`, and for none after one that doesn't fit.
     """
     header, separator, payload = text.partition("\n")
     words = header.split(" ", 5)
     if not separator or len(words) < 2 or words[0] != _NAME or _number(words[1]) is None:
-        raise StorageError("The stored value is not one of mcp-login's: another program wrote it. Log in again.")
+        raise StorageUnreadable("The stored value is not one of mcp-login's: another program wrote it. Log in again.")
     version, generation, parts = [*(_number(word) for word in words[1:4]), None, None][:3]
     most = 1 if more is None else MOST_PARTS
     if version != _VERSION or (len(words) == 5 and parts is not None and parts > most):
-        raise StorageError("The stored value was written by a newer version of mcp-login. Upgrade, or log in again.")
+        raise StorageUnreadable(
+            "The stored value was written by a newer version of mcp-login. Upgrade, or log in again."
+        )
     if len(words) == 5 and generation is not None and parts is not None:
         whole = payload if more is None else _joined(payload, generation, parts, more)
         if whole is not None and words[4] == _checksum(key, f"{generation} {parts}", whole):
             return Envelope(whole, generation, parts)
-    raise StorageError("The stored value is torn, or another program changed it. Log in again.")
+    raise StorageUnreadable("The stored value is torn, or another program changed it. Log in again.")
 
 
 def utf16_units(text: str) -> int:

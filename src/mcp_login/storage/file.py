@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mcp_login.errors import StorageError
+from mcp_login.errors import StorageError, StorageUnreadable
 
 from .bounded import BoundedCalls
 from .envelope import Envelope, seal, unseal
@@ -44,6 +44,11 @@ class FileStorage:
     def __init__(self, path: Path | None = None) -> None:
         self._folder = data_path() / "credentials" if path is None else path.expanduser().absolute()
         self._calls = BoundedCalls(f"The folder {self._folder}", _LIMIT)
+
+    @property
+    def lock_folder(self) -> Path:
+        """Where its lock files are: what is noted of a login is kept there, too (`storage.paths.note_path`)."""
+        return self._folder
 
     def load_now(self, key: str, timeout: float) -> str | None:
         """`Storage.load` from any thread. Raises `TimeoutError` after `timeout` seconds."""
@@ -82,9 +87,7 @@ class FileStorage:
         with self._writing(key):
             try:
                 envelope = self._envelope(key)
-            except StorageError as error:
-                if type(error) is not StorageError:
-                    raise
+            except StorageUnreadable as error:
                 envelope = None
                 self._set_aside(key, error)
             self._put(key, value, envelope)

@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mcp_login.errors import AuthError, StorageError
+from mcp_login.errors import AuthError, StorageError, StorageUnreadable
 
 from .lock import FileLock
 from .paths import data_path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .base import Storage
     from .record import Record
 
-__all__ = ["Index", "IndexEntry", "digest_of", "enter", "is_listed", "leave"]
+__all__ = ["Index", "IndexEntry", "digest_of", "enter", "leave"]
 
 _log = logging.getLogger("mcp_login")
 
@@ -123,9 +123,7 @@ class Index:
         broken = False
         try:
             text = read_private(self._path)
-        except StorageError as error:
-            if type(error) is not StorageError:  # out of reach, not broken
-                raise
+        except StorageUnreadable:
             broken = True
         entries = [] if text is None else _parse(text)
         if broken or entries is None:
@@ -202,19 +200,6 @@ def leave(storage: Storage, key: str) -> None:
     """Take the login off the list of logins. Raises nothing."""
     if storage.name != "memory":
         _change_list(lambda index: index.remove(key, storage.name))
-
-
-def is_listed(storage: Storage, key: str, shown_url: str, account: str | None) -> bool:
-    """Whether the list of logins has this one. Where there is no telling it has not: a logout counts more than a login."""
-    if storage.name == "memory":
-        return False
-    with contextlib.suppress(OSError, AuthError):
-        wanted, digests = (shown_url, account, storage.name), ("", digest_of(key))
-        return any(
-            (entry.server_url, entry.account, entry.storage) == wanted and entry.digest in digests
-            for entry in Index().entries()
-        )
-    return False
 
 
 def _change_list(change: Callable[[Index], None]) -> None:

@@ -112,7 +112,7 @@ class KeyringItems:
             answer = getattr(backend, method)(name, _USERNAME, *text)
             self._settled = True
         except Exception as error:  # noqa: BLE001 - whatever a third party's backend raises
-            problem = storage_error(error, backend)
+            problem = storage_error(error, backend, reads=method == "get_password")
         if problem is None:
             return answer if isinstance(answer, str) else None
         if self._settled or type(backend).viable:
@@ -166,8 +166,11 @@ def last_choice() -> KeyringBackend:
     return _allowed(usable[0] if usable else fail.Keyring())  # type: ignore[no-untyped-call]
 
 
-def storage_error(error: BaseException, backend: KeyringBackend) -> StorageError:
-    """`error`, which `backend` raised, as one of ours. Only its type is told: its text is another program's."""
+def storage_error(error: BaseException, backend: KeyringBackend, *, reads: bool = False) -> StorageError:
+    """`error`, which `backend` raised, as one of ours. Only its type is told: its text is another program's.
+
+    One that `reads` no value, whatever it says, doesn't answer; one that writes none may refuse just that value.
+    """
     where = f"The keychain ({_name(backend)})"
     kinds = {kind.__name__ for kind in type(error).__mro__}
     status = getattr(error.__cause__, "args", ())[:1]
@@ -184,7 +187,8 @@ def storage_error(error: BaseException, backend: KeyringBackend) -> StorageError
     gone = (NoKeyringError, InitError, OSError, EOFError, NotImplementedError)
     if isinstance(error, gone) or "SecretServiceNotAvailableException" in kinds:
         return StorageUnavailable(f"{where} is not available ({type(error).__name__}). {_INSTEAD}")
-    return StorageError(f"{where} failed with {type(error).__name__}. Try again, or: {_INSTEAD}")
+    kind = StorageUnavailable if reads else StorageError
+    return kind(f"{where} failed with {type(error).__name__}. Try again, or: {_INSTEAD}")
 
 
 def _configured() -> KeyringBackend | None:

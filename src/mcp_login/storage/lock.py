@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
-from mcp_login.errors import StorageUnavailable
+from mcp_login.errors import StorageError, StorageUnavailable, StorageUnreadable
 
 from .private_files import open_private, private_directory
 
@@ -157,6 +157,8 @@ def _try(path: Path) -> _Held | None:
         descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
     except FileNotFoundError:
         return None  # the folder went between the two lines: try again
+    except StorageUnreadable as error:
+        raise StorageError(*error.args) from None  # it is no stored value that a login would replace
     try:
         _lock(descriptor)
         # Somebody may have cleared the folder: then the file that is locked is not the one that others will open.

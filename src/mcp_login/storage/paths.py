@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcp_login.surroundings import stand_in
 
-__all__ = ["data_path", "lock_path", "own_folders", "state_path"]
+if TYPE_CHECKING:
+    from .base import Storage
+
+__all__ = ["data_path", "lock_path", "note_path", "own_folders", "state_path"]
 
 _APP = "mcp-login"
 
@@ -37,6 +41,10 @@ def own_folders(path: Path) -> list[Path]:
 
     Each of them counts: whoever may write to one decides what the next one is.
     """
+    if _home() is None and _APP not in (part.lower() for part in path.parts):
+        return [
+            path
+        ]  # not on the warm path: to ask for the user's folders, whose last part this is, loads platformdirs
     for root in (data_path(), state_path()):
         if path.is_relative_to(root):
             return [folder for folder in (*reversed(path.parents), path) if folder.is_relative_to(root)]
@@ -48,6 +56,12 @@ def lock_path(directory: Path, key: str, kind: str = "lock") -> Path:
     import hashlib
 
     return directory / f"{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}.{kind}"
+
+
+def note_path(storage: Storage, key: str, kind: str) -> Path:
+    """The file of a note of that `kind` on the record `key`: beside its lock, where that is a file of the storage's own."""
+    folder: Path | None = getattr(storage, "lock_folder", None)
+    return lock_path(folder or state_path() / "locks", f"{storage.name} {key}", kind)
 
 
 def _home() -> Path | None:

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from mcp_login.errors import StorageError, StorageUnavailable
+from mcp_login.errors import StorageError, StorageUnavailable, StorageUnreadable
 
 from .paths import own_folders
 
@@ -89,7 +89,8 @@ def require_own_folder(path: Path, named: os.stat_result, found: os.stat_result)
 def open_private(path: Path, flags: int) -> int:
     """A descriptor of the regular file `path`, which must be this user's own; 0600 if it is made.
 
-    Raises `FileNotFoundError`, else `StorageError`. A symbolic link is not followed, a FIFO not waited for.
+    Raises `FileNotFoundError`, `StorageUnavailable`, or `StorageUnreadable` where it is another thing. A symbolic link is not
+    followed, a FIFO not waited for.
     """
     flags |= (
         getattr(os, "O_NOFOLLOW", 0)
@@ -103,18 +104,18 @@ def open_private(path: Path, flags: int) -> int:
         raise
     except OSError as error:
         if _is_link(path):
-            raise StorageError(f"{path} is a symbolic link. Remove it and try again.") from None
+            raise StorageUnreadable(f"{path} is a symbolic link. Remove it and try again.") from None
         raise _unavailable("open", path, error) from None
     try:
         require_own_file(path, os.fstat(descriptor))
-    except StorageError:
+    except StorageUnreadable:
         os.close(descriptor)
         raise
     return descriptor
 
 
 def require_own_file(path: Path, found: os.stat_result) -> None:
-    """Raise `StorageError` unless what was `found` at `path` is a regular file that is this user's alone."""
+    """Raise `StorageUnreadable` unless what was `found` at `path` is a regular file that is this user's alone."""
     problem = None
     if not stat.S_ISREG(found.st_mode):
         problem = "is no regular file"
@@ -123,7 +124,7 @@ def require_own_file(path: Path, found: os.stat_result) -> None:
     elif sys.platform != "win32" and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         problem = "is open to other users"
     if problem:
-        raise StorageError(f"{path} {problem}. Remove it and log in again.")
+        raise StorageUnreadable(f"{path} {problem}. Remove it and log in again.")
 
 
 def _is_link(path: Path) -> bool:
@@ -134,7 +135,10 @@ def _is_link(path: Path) -> bool:
 
 
 def read_private(path: Path) -> str | None:
-    """The text of `path`, or None where there is no such file. Raises `StorageError`."""
+    """The text of `path`, or None where there is no such file.
+
+    Raises `StorageUnavailable`, or `StorageUnreadable` where it is none of ours.
+    """
     try:
         descriptor = open_private(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -149,12 +153,12 @@ def read_private(path: Path) -> str | None:
     if problem is not None:
         raise _unavailable("read", path, problem)
     if len(data) > _LARGEST:
-        raise StorageError(f"{path} is too large to be one of mcp-login's files. Remove it and log in again.")
+        raise StorageUnreadable(f"{path} is too large to be one of mcp-login's files. Remove it and log in again.")
     text = None
     with contextlib.suppress(UnicodeDecodeError):  # raised below: that error would hold the file's content
         text = data.decode()
     if text is None:
-        raise StorageError(
+        raise StorageUnreadable(
             f"{path} is not readable: it is torn, or another program wrote it. Remove it and log in again."
         )
     return text

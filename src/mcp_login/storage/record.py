@@ -17,7 +17,7 @@ import json
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, get_args
 
-from mcp_login.errors import PolicyError, StorageError
+from mcp_login.errors import PolicyError, StorageError, StorageUnreadable
 from mcp_login.protocol.client import ClientInformation, RegistrationMechanism, TokenEndpointAuthMethod
 from mcp_login.protocol.uri import origin, repr_without_queries
 
@@ -121,14 +121,14 @@ class Record:
 
     @classmethod
     def parse(cls, text: str) -> Record:
-        """The record in `text`. Raises `StorageError` where it is not one, or one of a newer format."""
+        """The record in `text`. Raises `StorageUnreadable` where it is not one, or one of a newer format."""
         data = _object(text)
         wrong = None
         try:
             return _record(cls, data)
         except _Wrong as error:
             wrong = error.args[0]
-        raise StorageError(f"A stored login is not usable: its {wrong} is missing or malformed. Log in again.")
+        raise StorageUnreadable(f"A stored login is not usable: its {wrong} is missing or malformed. Log in again.")
 
 
 class _Wrong(Exception):
@@ -277,12 +277,14 @@ def _object(text: str) -> dict[str, Any]:
         if len(text) <= _LONGEST:
             data = json.loads(text, parse_float=_finite, parse_constant=_no_constant)
     if not isinstance(data, dict):
-        raise StorageError("A stored login is not readable: it is torn, or another program wrote it. Log in again.")
+        raise StorageUnreadable(
+            "A stored login is not readable: it is torn, or another program wrote it. Log in again."
+        )
     written = data.get("format")
     if not isinstance(written, int) or isinstance(written, bool) or written < 1:
-        raise StorageError("A stored login is not one of this library's: another program wrote it. Log in again.")
+        raise StorageUnreadable("A stored login is not one of this library's: another program wrote it. Log in again.")
     if written > FORMAT:
-        raise StorageError("A stored login was written by a newer version of mcp-login. Upgrade, or log in again.")
+        raise StorageUnreadable("A stored login was written by a newer version of mcp-login. Upgrade, or log in again.")
     return data
 
 
@@ -297,13 +299,13 @@ def dump_client(client: ClientInformation) -> str:
 
 
 def parse_client(text: str) -> ClientInformation:
-    """The client information in `text`; raises `StorageError` as `Record.parse` does."""
+    """The client information in `text`; raises `StorageUnreadable` as `Record.parse` does."""
     data = _object(text)
     wrong = None
     try:
         return _client(data.get("client"))[0]
     except _Wrong as error:
         wrong = error.args[0]
-    raise StorageError(
+    raise StorageUnreadable(
         f"A stored client registration is not usable: its {wrong} is missing or malformed. Register again."
     )

@@ -31,7 +31,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from mcp_login.errors import StorageError, StorageUnavailable
+from mcp_login.errors import StorageError, StorageLocked, StorageUnavailable, StorageUnreadable
 
 from .envelope import MOST_PARTS, seal_parts, unseal, utf16_units
 
@@ -116,7 +116,7 @@ class Found:
         return None if self.live is None else self.slots[self.live].value
 
     def whole_value(self) -> Envelope | None:
-        """The value, or None where nothing is stored. Raises `StorageError` where what is stored is torn or foreign."""
+        """The value, or None where nothing is stored. Raises `StorageUnreadable` where what is stored is torn or foreign."""
         if self.live is None:
             for seen in self.slots:
                 if seen.problem is not None:
@@ -127,7 +127,9 @@ class Found:
 class _Seen:
     """A slot: its text, and the value in it, or why there is none."""
 
-    def __init__(self, text: str | None, value: Envelope | None = None, problem: StorageError | None = None) -> None:
+    def __init__(
+        self, text: str | None, value: Envelope | None = None, problem: StorageUnreadable | None = None
+    ) -> None:
         self.text = text
         self.value = value
         self.problem = problem
@@ -144,7 +146,7 @@ class Slots:
         """The value, or None. Without a lock.
 
         Without `newest` a whole value in slot 0 is enough: one call for one part. After a crash in the middle of a write it
-        may be the old value, while others find the new one. Raises `StorageError` where what is stored is torn or
+        may be the old value, while others find the new one. Raises `StorageUnreadable` where what is stored is torn or
         foreign, and `StorageUnavailable` where others change it all the time.
         """
         before: list[str | None] = []
@@ -175,7 +177,7 @@ class Slots:
         except StorageError as error:
             # Of an unknown backend nobody knows what it says of a value that is too large.
             tried = len(texts) > 1 or utf16_units(texts[0]) <= SMALLEST_LIMIT
-            if type(error) is not StorageError or not rules.tries_parts or tried:
+            if isinstance(error, (StorageLocked, StorageUnavailable)) or not rules.tries_parts or tried:
                 raise
             refused = error
         with contextlib.suppress(StorageError):
@@ -215,9 +217,7 @@ class Slots:
             return _Seen(text)
         try:
             return _Seen(text, unseal(text, key=self._key, more=lambda *part: self._items.get(self._part(*part))))
-        except StorageError as error:
-            if type(error) is not StorageError:  # locked or unavailable
-                raise
+        except StorageUnreadable as error:
             return _Seen(text, problem=error)
 
     def _is_final(self, texts: Sequence[str | None]) -> bool:

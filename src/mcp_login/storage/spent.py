@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .base import Storage
 
-__all__ = ["is_spent", "needs_notes", "note_spent"]
+__all__ = ["is_spent", "needs_notes", "note_spent", "token_digest"]
 
 #: How many of a login's tokens are remembered: a process that was silent for longer than that many refreshes is rare.
 _REMEMBERED = 64
@@ -41,20 +41,21 @@ def note_spent(key: str, token: str) -> None:
 
     Raises `StorageError`.
     """
-    known = [one for one in _read(key) if one != _digest(token)]
-    write_private(_path(key), "\n".join([*known, _digest(token)][-_REMEMBERED:]))
+    known = [one for one in _read(key) if one != token_digest(token)]
+    write_private(_path(key), "\n".join([*known, token_digest(token)][-_REMEMBERED:]))
 
 
 def is_spent(key: str, token: str) -> bool:
     """Whether it is known that the refresh token `token` of the record `key` was used up. Raises nothing."""
-    return _digest(token) in _read(key)
+    return token_digest(token) in _read(key)
 
 
 def _path(key: str) -> Path:
     return lock_path(state_path() / "locks", key, "spent")
 
 
-def _digest(token: str) -> str:
+def token_digest(token: str) -> str:
+    """What is noted of a token in its place."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 

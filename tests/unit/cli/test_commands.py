@@ -32,6 +32,7 @@ EXAMPLES = {
     errors.StorageError("x"): 7,
     errors.StorageLocked("x"): 7,
     errors.StorageUnavailable("x"): 7,
+    errors.StorageUnreadable("x"): 7,
     errors.PolicyError("x"): 8,
     errors.RegistrationRequired("x", issuer="https://a"): 9,
     errors.InvalidResponse("x", url="https://a"): 10,

@@ -244,3 +244,19 @@ async def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageUnavailable):
         await FileStorage(tmp_path / "file" / "logins").save(KEY, "value")
+
+
+async def test_reading_from_a_folder_of_the_callers_does_not_ask_for_the_users_own_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To find those loads another library, and takes as long as the read itself."""
+    code = """
+import asyncio, pathlib, sys
+from mcp_login.storage.file import FileStorage
+storage = FileStorage(pathlib.Path(sys.argv[1]))
+assert storage.load_now("key", 10) == "value"
+sys.exit("platformdirs" in sys.modules)
+"""
+    await FileStorage(tmp_path / "logins").save("key", "value")
+    monkeypatch.delenv("MCP_LOGIN_HOME", raising=False)
+    assert run(code, str(tmp_path / "logins")) == 0

@@ -28,7 +28,7 @@ from keyring.errors import (
     PasswordSetError,
 )
 
-from mcp_login.errors import StorageError, StorageLocked, StorageUnavailable
+from mcp_login.errors import StorageError, StorageLocked, StorageUnavailable, StorageUnreadable
 from mcp_login.storage.keychain import KeychainStorage
 from mcp_login.storage.keyring_backend import item_rules
 from tests.unit.storage.keyrings import FailingKeyring, HangingKeyring, MemoryKeyring
@@ -101,6 +101,19 @@ async def test_a_torn_or_foreign_value_is_an_error_until_it_is_replaced(value: s
     assert await storage.load(KEY) == "new"
 
 
+async def test_a_foreign_value_is_unreadable_and_a_keychain_that_fails_is_not_taken_for_one() -> None:
+    """The one is replaced by a login; of the other nobody knows what it has."""
+    backend = MemoryKeyring()
+    backend.passwords[ITEM] = "another program's"
+    with pytest.raises(StorageUnreadable):
+        await KeychainStorage(backend=backend).load(KEY)
+    with pytest.raises(StorageUnreadable):
+        await KeychainStorage(backend=backend).compare_and_set(KEY, None, "value")
+    for failure in (NotAKeyringError, OSError):
+        with pytest.raises(StorageUnavailable):
+            await KeychainStorage(backend=FailingKeyring(failure)).load(KEY)
+
+
 async def test_a_foreign_value_can_be_deleted() -> None:
     backend = MemoryKeyring()
     backend.passwords[ITEM] = "another program's"
@@ -120,9 +133,8 @@ class NotAKeyringError(Exception):
         (InitError, StorageUnavailable),
         (ConnectionRefusedError, StorageUnavailable),
         (NotImplementedError, StorageUnavailable),
-        (PasswordSetError, StorageError),
-        (KeyringError, StorageError),
-        (NotAKeyringError, StorageError),
+        (KeyringError, StorageUnavailable),
+        (NotAKeyringError, StorageUnavailable),
         (SystemExit, StorageError),
     ],
 )
