@@ -140,7 +140,7 @@ def test_many_slow_documents_have_one_time_limit_together(world: World) -> None:
     "chunks without an end",
     "compressed nothing without an end",
 )
-@attack("CWE-400, large answers", SIZE_OF_A_BODY, SIZE_OF_AN_EXCHANGE)
+@attack("CWE-400, large answers", SIZE_OF_A_BODY)
 def test_of_a_body_without_an_end_only_the_start_is_taken(world: World, kind: tuple[bytes, bytes]) -> None:
     raw = hostile(world, flooding(*kind, FLOOD))
     with limited(seconds=20):

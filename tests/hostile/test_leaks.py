@@ -244,7 +244,7 @@ def test_no_http_library_logs_what_a_server_quotes_in_a_header(
 
 
 @libraries
-@attack("RFC 9700 section 4.3.2", DISCRETION, QUERIES)
+@attack("RFC 9700 section 4.3.2", DISCRETION)
 def test_no_http_library_logs_the_key_in_an_endpoints_query(world: World, library: Any) -> None:
     """httpx writes whole URLs to its log, at INFO."""
     resource, server = world.server()

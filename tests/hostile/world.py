@@ -322,6 +322,8 @@ class World:
         with _everything_logged() as log:
             try:
                 outcome.value = work()
+            except AssertionError:
+                raise  # the test's own
             except Exception as error:  # noqa: BLE001 - judged below
                 outcome.error = error
         outcome.log = log.getvalue()
