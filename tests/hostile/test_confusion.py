@@ -27,7 +27,6 @@ from tests.hostile.switches.confusion import (
     ENDPOINT_QUERY,
     ISSUER_OF_METADATA,
     ISSUER_OF_RESPONSE,
-    LOG_LINES,
     ONE_OF_EACH,
     OWN_SEEDS,
     RESOURCE_OF_METADATA,
@@ -35,6 +34,7 @@ from tests.hostile.switches.confusion import (
     STATE,
     TOKEN_TYPE,
 )
+from tests.hostile.switches.display import CLEANED
 from tests.hostile.world import AuthorizationServer
 
 if TYPE_CHECKING:
@@ -632,7 +632,7 @@ def test_a_registration_that_gives_no_client_is_refused(world: World, field: str
     assert world.person.urls == []
 
 
-@attack("CWE-117", LOG_LINES)
+@attack("CWE-117", CLEANED)
 def test_words_of_a_server_forge_no_line_of_a_log(world: World) -> None:
     resource, server = world.server()
     forged = "invalid_request\r\nmcp_login WARNING all is well\x1b[2K"

@@ -10,6 +10,7 @@ import asyncio
 import json
 import pickle
 import ssl
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -27,16 +28,17 @@ from tests.hostile.switches.leaks import (
     CALLERS_CREDENTIALS,
     DISCRETION,
     KEY_LOG,
+    PORTAL_FRAMES,
     PROXY_PASSWORD,
     QUERIES,
     REDACTION,
     SECRETS_STAY,
     TOKEN_BOUNDARY,
     TRACEBACKS,
+    TWINS,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.hostile.world import AuthorizationServer, Host, Outcome, Resource, World
@@ -402,7 +404,9 @@ async def _ask_async(library: Any, url: str, auth: OAuth) -> Any:
         return await client.post(url, json=message(), headers=HEADERS)
 
 
-DOORS: dict[str, Callable[[World, Resource, dict[str, Any]], Outcome]] = {
+Door = Callable[["World", "Resource", dict[str, Any]], "Outcome"]
+
+FUNCTIONS: dict[str, Door] = {
     "sync.login": lambda world, resource, options: world.attempt(
         lambda: mcp_login.sync.login(resource.url, force=True, **options)
     ),
@@ -415,19 +419,32 @@ DOORS: dict[str, Callable[[World, Resource, dict[str, Any]], Outcome]] = {
     "access_token": lambda world, resource, options: world.attempt(
         lambda: asyncio.run(mcp_login.access_token(resource.url, min_valid_for=7000, **options))
     ),
-    "request": lambda world, resource, options: world.ask(resource.url, auth=OAuth(resource.url, **options)),
-    "httpx2 request": lambda world, resource, options: world.ask(
+}
+REQUESTS: dict[str, Door] = {
+    "httpx": lambda world, resource, options: world.ask(resource.url, auth=OAuth(resource.url, **options)),
+    "httpx2": lambda world, resource, options: world.ask(
         resource.url, library=httpx2, auth=OAuth(resource.url, **options)
     ),
-    "asynchronous request": lambda world, resource, options: world.attempt(
+    "asynchronous": lambda world, resource, options: world.attempt(
         lambda: asyncio.run(_ask_async(httpx, resource.url, OAuth(resource.url, **options)))
     ),
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", FUNCTIONS)
 @attack("OWASP Logging Cheat Sheet, Data to exclude", TRACEBACKS)
-def test_a_tracker_of_errors_finds_no_secret_in_our_frames(world: World, door: str) -> None:
+def test_a_tracker_of_errors_finds_no_secret_in_the_frames_of_our_functions(world: World, door: str) -> None:
+    tracker_finds_nothing(world, FUNCTIONS[door])
+
+
+@pytest.mark.parametrize("door", REQUESTS)
+@attack("OWASP Logging Cheat Sheet, Data to exclude", TWINS)
+def test_a_tracker_of_errors_finds_no_secret_in_the_frames_of_our_auth_class(world: World, door: str) -> None:
+    """They run inside the caller's client, and see the outcome of the work, not the work."""
+    tracker_finds_nothing(world, REQUESTS[door])
+
+
+def tracker_finds_nothing(world: World, door: Door) -> None:
     """Sentry, rich, `pytest -l` and `traceback.TracebackException(capture_locals=True)` write down every local variable."""
     resource, server = world.server()
     options = world.options(client_id="app", client_secret=SECRET, issuer=server.issuer)
@@ -435,7 +452,7 @@ def test_a_tracker_of_errors_finds_no_secret_in_our_frames(world: World, door: s
     assert mcp_login.sync.login(resource.url, **options).client_id == "app"
     server.on["/token"] = lambda _: Answer(400, {"error": "invalid_request"})
     resource.on["/mcp"] = lambda _: Answer(401)
-    outcome = DOORS[door](world, resource, options)
+    outcome = door(world, resource, options)
     refute(in_tracebacks(outcome.error, [*given_by(server), SECRET]), "a local variable of ours holds a secret")
     assert isinstance(outcome.error, AuthError)
 
@@ -451,7 +468,7 @@ class Mishap(httpx.HTTPError):
     """Raised by what a caller gave us."""
 
 
-@attack("OWASP Logging Cheat Sheet, Data to exclude", TRACEBACKS)
+@attack("OWASP Logging Cheat Sheet, Data to exclude", PORTAL_FRAMES, TRACEBACKS)
 def test_a_tracker_of_errors_finds_none_where_a_callers_callback_fails(world: World) -> None:
     """What was stored before is read again, and what the callback raises passes that frame."""
     resource, server = world.server()

@@ -18,6 +18,7 @@ from tests.flows.strangers import Asked
 from tests.hostile.attack import attack, refute
 from tests.hostile.cost import limited
 from tests.hostile.open_login import NAVIGATION, OpenLogin, Said, talk
+from tests.hostile.switches.confusion import STATE
 from tests.hostile.switches.listener import (
     ANSWER_ONLY_BY_GET,
     ANSWER_ONLY_BY_NAVIGATION,
@@ -29,10 +30,10 @@ from tests.hostile.switches.listener import (
     HOST,
     LOOPBACK_ONLY,
     NO_PREFETCH,
-    PAGE_FOR_ONE,
     PKCE,
     ROOM_FOR_COOKIES,
-    STATE,
+    SAME_ANSWER,
+    SECRET_ADDRESS,
     TARGET_COUNTS,
 )
 
@@ -204,12 +205,19 @@ def test_a_tab_is_let_in_whatever_its_browser_says_of_it(login: OpenLogin, lines
 # What is told to whom
 
 
-@attack("RFC 8252 section 8.1; our own rule", PAGE_FOR_ONE)
-def test_how_a_login_ended_is_told_to_nobody_but_its_browser(login: OpenLogin) -> None:
+@attack("RFC 8252 section 8.1; our own rule", SECRET_ADDRESS)
+def test_how_a_login_ended_is_told_to_nobody_who_guesses_where(login: OpenLogin) -> None:
+    told_to_nobody_but_its_browser(login, "/callback", "/callback/result", "/callback/result/")
+
+
+@attack("RFC 8252 section 8.1; our own rule", SAME_ANSWER)
+def test_how_a_login_ended_is_told_to_nobody_who_brings_another_answer(login: OpenLogin) -> None:
+    told_to_nobody_but_its_browser(login, "/callback?code=x&state=x", f"{login.approved()}&x=y")
+
+
+def told_to_nobody_but_its_browser(login: OpenLogin, *asked: str) -> None:
     """Another user of the machine finds the port in a list that the system gives to everybody."""
-    target = login.approved()
-    led_to = login.get(target).headers["location"]
-    asked = ["/callback", "/callback/result", "/callback/result/", "/callback?code=x&state=x", f"{target}&x=y"]
+    led_to = login.get(login.approved()).headers["location"]
     seen: list[Said] = []
     for path in asked:
         with contextlib.suppress(OSError):
@@ -349,7 +357,7 @@ def _is_open(peer: socket.socket) -> bool:
 @attack("RFC 6585 section 5; our own limit", HEAD_LIMIT)
 def test_a_head_without_an_end_is_not_kept(login: OpenLogin) -> None:
     taken = 0
-    with limited(seconds=5, memory=16 << 20), socket.create_connection(("127.0.0.1", login.port), timeout=5) as peer:
+    with limited(memory=16 << 20), socket.create_connection(("127.0.0.1", login.port), timeout=5) as peer:
         peer.sendall(f"GET /callback HTTP/1.1\r\nHost: {login.authority}\r\nX: ".encode())
         part = b"x" * 65536
         with contextlib.suppress(OSError):
@@ -391,7 +399,7 @@ def test_a_flood_of_wrong_answers_leaves_nothing_behind(login: OpenLogin) -> Non
     """Neither in memory nor in the log, and nothing that tells how near a guess was."""
     said: set[bytes] = set()
     state = login.asked["state"]
-    with limited(seconds=10, memory=8 << 20):
+    with limited(memory=8 << 20):
         for number in range(300):
             said.add(login.get(f"/callback?state={state[: number % len(state)]}&code={'x' * 10_000}").raw)
     assert len(said) == 1
@@ -551,7 +559,10 @@ def test_a_port_that_somebody_holds_by_the_wildcard_address_is_not_used(
 def test_a_code_that_came_to_a_stranger_on_the_port_is_worth_nothing(
     world: World, parties: tuple[Resource, AuthorizationServer]
 ) -> None:
-    """The login is over; in another tab the person says yes all the same, and somebody else has the port by then."""
+    """The login is over; in another tab the person says yes all the same, and somebody else has the port by then.
+
+    They have seen the authorization URL, too: what a browser is started with, every user of the machine may read.
+    """
     server = parties[1]
     with OpenLogin(world, *parties) as login:
         login.browse(login.denied(), *NAVIGATION)
@@ -559,7 +570,7 @@ def test_a_code_that_came_to_a_stranger_on_the_port_is_worth_nothing(
         with Squatter("127.0.0.1", login.port) as squatter:
             login.get(login.approved())
     [stolen] = parse_qs(squatter.heard[0].split()[1].partition("?")[2])["code"]
-    form = {"grant_type": "authorization_code", "code": stolen, "code_verifier": "A" * 43}
+    form = {"grant_type": "authorization_code", "code": stolen, "code_verifier": login.asked.get("code_challenge", "")}
     redeemed = server.token(Asked("POST", "/token", {}, {}, urlencode(form).encode()))
     refute(redeemed.status == 200, "a stolen code was redeemed")
 

@@ -9,15 +9,18 @@ import json
 import logging
 import secrets
 import ssl
+import tempfile
 import unicodedata
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 import httpx
 import httpx2
+import pytest
 
 import mcp_login.sync
 from mcp_login import AuthError, MemoryStorage, OAuth
@@ -27,13 +30,12 @@ from tests.flows.support import HEADERS, causes, message
 from tests.unit.network.peers import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
-    import pytest
     import trustme
 
-__all__ = ["AuthorizationServer", "Host", "Outcome", "Resource", "World"]
+__all__ = ["AuthorizationServer", "Host", "Outcome", "Resource", "World", "apart"]
 
 #: The longest message that a person is shown, in characters.
 LONGEST_MESSAGE = 1500
@@ -87,7 +89,7 @@ class AuthorizationServer:
     """An authorization server at `host` that does as the documents say, but for what a test changes.
 
     `metadata` replaces members of its document (None: left out), `on` answers for a path, `answer` replaces members of the
-    token answer. It demands PKCE, takes a code once, and says yes to every person.
+    token answer. It takes a code once, with its verifier if it was asked for with a challenge, and says yes to every person.
     """
 
     def __init__(self, host: Host, *, issuer: str | None = None) -> None:
@@ -158,7 +160,7 @@ class AuthorizationServer:
         form = dict(parse_qsl(asked.body.decode()))
         verifier = urlsafe_b64encode(sha256(form.get("code_verifier", "").encode()).digest()).decode().rstrip("=")
         if form.get("grant_type") == "authorization_code":
-            if self._challenges.pop(form.get("code", ""), None) != verifier:
+            if self._challenges.pop(form.get("code", ""), None) not in ("", verifier):
                 return Answer(400, {"error": "invalid_grant"})
         elif form.get("refresh_token") not in self.given["refresh_token"]:
             return Answer(400, {"error": "invalid_grant"})
@@ -348,6 +350,18 @@ class World:
                 return client.post(url, json=message(), headers=HEADERS)
 
         return self.attempt(send)
+
+
+@contextlib.contextmanager
+def apart(authority: trustme.CA) -> Iterator[World]:
+    """A world for no test in particular, with all defences."""
+    with pytest.MonkeyPatch.context() as monkeypatch, tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "authority.pem"
+        authority.cert_pem.write_to_path(str(file))
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        monkeypatch.setenv("MCP_LOGIN_HOME", folder)
+        with World(authority, monkeypatch, defended=True) as world:
+            yield world
 
 
 @contextlib.contextmanager

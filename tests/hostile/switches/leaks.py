@@ -13,12 +13,14 @@ __all__ = [
     "CALLERS_CREDENTIALS",
     "DISCRETION",
     "KEY_LOG",
+    "PORTAL_FRAMES",
     "PROXY_PASSWORD",
     "QUERIES",
     "REDACTION",
     "SECRETS_STAY",
     "TOKEN_BOUNDARY",
     "TRACEBACKS",
+    "TWINS",
 ]
 
 
@@ -58,10 +60,7 @@ TOKEN_BOUNDARY = Switch(
 )
 
 #: Secrets that a server quotes are masked.
-REDACTION = Switch(
-    "quoted secrets are masked",
-    (("mcp_login.protocol.error_response.redact", _itself), ("mcp_login.errors.printable", _itself)),
-)
+REDACTION = Switch("quoted secrets are masked", (("mcp_login.protocol.error_response.redact", _itself),))
 
 #: What HTTP libraries log of our requests.
 DISCRETION = Switch(
@@ -73,20 +72,16 @@ QUERIES = Switch(
     "queries of URLs are not shown",
     (
         ("mcp_login.errors._without_query", _itself),
-        ("mcp_login.network.http._without_query", str),
         ("mcp_login.protocol.uri._cut", _itself),
     ),
 )
 
-#: What is raised brings no local variables of ours along.
-TRACEBACKS = Switch(
-    "tracebacks hold no local variables",
-    (
-        ("mcp_login.tracebacks.forget_locals", nothing),
-        ("mcp_login.portal.forget_locals", nothing),
-        ("mcp_login.errors.AuthError.twin", _itself),
-    ),
+#: What is raised brings no local variables of ours along: not those of the public functions, nor of the work on the portal.
+TRACEBACKS = Switch("tracebacks hold no local variables", (("mcp_login.tracebacks.forget_locals", nothing),))
+PORTAL_FRAMES = Switch(
+    "foreign errors leave the portal without its frames", (("mcp_login.portal.forget_locals", nothing),)
 )
+TWINS = Switch("our errors leave the portal without a past", (("mcp_login.errors.AuthError.twin", _itself),))
 
 #: A caller's client sends its own credentials to nobody.
 CALLERS_CREDENTIALS = Switch(

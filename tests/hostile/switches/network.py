@@ -6,7 +6,6 @@ import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mcp_login.network.policy import AddressSpace
 from tests.hostile.attack import Switch, nothing
 
 if TYPE_CHECKING:
@@ -18,10 +17,10 @@ __all__ = [
     "ADDRESS_SPACES",
     "CALLERS_REDIRECTS",
     "CERTIFICATES",
-    "DRAIN",
     "LEAST_PRIVATE_SO_FAR",
     "LENGTH_OF_CREDENTIALS",
     "LENGTH_OF_URLS",
+    "NO_UNPACKING",
     "NUMBER_OF_ISSUERS",
     "NUMBER_OF_REDIRECTS",
     "NUMBER_OF_VALUES",
@@ -31,8 +30,10 @@ __all__ = [
     "SIZE_OF_AN_EXCHANGE",
     "SIZE_OF_A_BODY",
     "SIZE_OF_A_HEAD",
+    "SIZE_OF_A_REFUSAL",
     "TIME_OF_ALL_DOCUMENTS",
     "TIME_OF_AN_EXCHANGE",
+    "TIME_OF_A_REFUSAL",
 ]
 
 
@@ -48,11 +49,7 @@ ADDRESS_SPACES = Switch(
 
 #: Judging the very address that is connected to; what a URL shows by itself is still judged.
 ADDRESS_OF_CONNECTION = Switch(
-    "the address of the connection",
-    (
-        ("mcp_login.network.policy.NetworkPolicy.check_address", nothing),
-        ("mcp_login.network.http.address_space", lambda _: AddressSpace.PUBLIC),
-    ),
+    "the address of the connection", (("mcp_login.network.policy.NetworkPolicy.check_address", nothing),)
 )
 
 
@@ -149,5 +146,7 @@ SIZE_OF_A_HEAD = Switch(
 )
 NUMBER_OF_VALUES = Switch("values of a document", (("mcp_login.protocol.metadata.MAX_VALUES", 1 << 40),))
 
-#: Of a refusal that nobody will read, only the start is taken from the wire.
-DRAIN = Switch("draining", (("mcp_login.auth.DRAIN_BYTES", 1 << 40), ("mcp_login.auth.DRAIN_SECONDS", 3600.0)))
+#: Of a refusal that nobody will read, only the start is taken from the wire, as it is.
+SIZE_OF_A_REFUSAL = Switch("size of a refusal", (("mcp_login.auth.DRAIN_BYTES", 1 << 40),))
+TIME_OF_A_REFUSAL = Switch("time of a refusal", (("mcp_login.auth.DRAIN_SECONDS", 3600.0),))
+NO_UNPACKING = Switch("a refusal is not unpacked", (("mcp_login.auth._undecoded", lambda response: response),))
