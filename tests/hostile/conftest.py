@@ -1,4 +1,4 @@
-"""Runs each attack defended and undefended (`attack`, `twice`). Fixtures: `world`, `defended`."""
+"""Runs each attack defended and undefended (`attack`, `twice`). Fixtures: `world`, `defended`, `parties`, `login`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
+from tests.hostile.open_login import OpenLogin
 from tests.hostile.twice import defended, pytest_addoption, pytest_generate_tests, pytest_pyfunc_call
 from tests.hostile.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.hostile.parties import AuthorizationServer, Resource
 
 __all__ = ["defended", "pytest_addoption", "pytest_generate_tests", "pytest_pyfunc_call"]
 
@@ -46,3 +49,16 @@ def world(
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     with World(authority, monkeypatch, defended=defended) as world:
         yield world
+
+
+@pytest.fixture
+def parties(world: World) -> tuple[Resource, AuthorizationServer]:
+    """An honest server: what is hostile here is on the person's machine."""
+    return world.server()
+
+
+@pytest.fixture
+def login(world: World, parties: tuple[Resource, AuthorizationServer]) -> Iterator[OpenLogin]:
+    """A login whose person looks at the page."""
+    with OpenLogin(world, *parties) as started:
+        yield started

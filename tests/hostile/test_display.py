@@ -17,6 +17,7 @@ from tests.flows.strangers import Answer
 from tests.hostile.attack import attack, refute
 from tests.hostile.launchers import Launchers
 from tests.hostile.open_login import OpenLogin
+from tests.hostile.parties import AuthorizationServer, Resource
 from tests.hostile.switches.display import (
     ASCII_JSON,
     CLEANED,
@@ -28,7 +29,7 @@ from tests.hostile.switches.display import (
     TOLD,
     VISIBLE_TOKENS,
 )
-from tests.hostile.world import AuthorizationServer, Resource, unfit
+from tests.hostile.world import unfit
 
 if TYPE_CHECKING:
     from tests.hostile.world import World

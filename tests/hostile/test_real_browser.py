@@ -17,12 +17,12 @@ from selenium.webdriver.support.wait import WebDriverWait
 from tests.flows.strangers import Answer, Asked
 from tests.hostile.attack import attack, refute
 from tests.hostile.open_login import OpenLogin
+from tests.hostile.parties import AuthorizationServer, Resource
 from tests.hostile.switches.listener import (
     ANSWER_ONLY_BY_NAVIGATION,
     LED_AWAY,
     NO_PREFETCH,
 )
-from tests.hostile.world import AuthorizationServer, Resource
 from tests.real.chromium import Desk, desk
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import contextlib
 import ssl
 from typing import Any
 
-from mcp_login.network.http import HttpClient
 from tests.hostile.attack import Switch, nothing
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "PROXY_PASSWORD",
     "QUERIES",
     "REDACTION",
-    "SECRETS_STAY",
     "TOKEN_BOUNDARY",
     "TRACEBACKS",
     "TWINS",
@@ -27,28 +25,6 @@ __all__ = [
 def _itself(value: Any, *_: Any) -> Any:
     return value
 
-
-def _anywhere(response: Any, url: Any) -> Any:
-    location = response.header("location")
-    return None if location is None else url.join(location)
-
-
-_send = HttpClient.send
-
-
-async def _send_on(self: HttpClient, request: Any, **keywords: Any) -> Any:
-    return await _send(self, request, **{**keywords, "follow_redirects": True})
-
-
-#: No redirect is followed with a secret, and none leaves its origin.
-SECRETS_STAY = Switch(
-    "redirects with secrets are not followed",
-    (
-        ("mcp_login.network.http.HttpClient.send", _send_on),
-        ("mcp_login.network.http._may_be_repeated", lambda _: True),
-        ("mcp_login.network.http._redirect_target", _anywhere),
-    ),
-)
 
 #: Which requests may carry a token, and whose challenges count.
 TOKEN_BOUNDARY = Switch(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mcp_login.network.http import HttpClient
 from tests.hostile.attack import Switch, nothing
-
-if TYPE_CHECKING:
-    from mcp_login.protocol.message import HttpResponse
 
 __all__ = [
     "ADDRESSES_OF_A_NAME",
@@ -69,16 +66,27 @@ LEAST_PRIVATE_SO_FAR = Switch(
 )
 
 
-async def _follows(client: Any, channel: Any, request: Any, url: Any, _: bool) -> HttpResponse:
-    response: HttpResponse = replace(await client._answer(channel, request, url), url=request.url)
-    while response.status in (301, 302, 303, 307, 308) and (location := response.header("location")):
-        url = url.join(location)
-        response = await client._answer(channel, request, url)
-    return response
+_send = HttpClient.send
 
 
-#: A request with a secret in it goes to one URL only.
-REDIRECTS_OF_SECRETS = Switch("no redirect for secrets", (("mcp_login.network.http.HttpClient._exchange", _follows),))
+async def _follows(client: HttpClient, request: Any, **keywords: Any) -> Any:
+    return await _send(client, request, **{**keywords, "follow_redirects": True})
+
+
+def _anywhere(response: Any, url: Any) -> Any:
+    location = response.header("location")
+    return None if location is None else url.join(location)
+
+
+#: A request with a secret in it goes to one URL only, whoever asks for what.
+REDIRECTS_OF_SECRETS = Switch(
+    "no redirect for secrets",
+    (
+        ("mcp_login.network.http.HttpClient.send", _follows),
+        ("mcp_login.network.http._may_be_repeated", lambda _: True),
+        ("mcp_login.network.http._redirect_target", _anywhere),
+    ),
+)
 
 
 async def _as_it_likes(client: Any, request: Any, target: Any, extensions: Any) -> Any:
@@ -97,13 +105,7 @@ CALLERS_REDIRECTS = Switch(
 
 #: Redirects of metadata stay in their origin.
 REDIRECTS_WITHIN_THE_ORIGIN = Switch(
-    "redirects within the origin",
-    (
-        (
-            "mcp_login.network.http._redirect_target",
-            lambda response, url: url.join(response.header("location")) if response.header("location") else None,
-        ),
-    ),
+    "redirects within the origin", (("mcp_login.network.http._redirect_target", _anywhere),)
 )
 
 
