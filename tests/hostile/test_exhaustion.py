@@ -321,7 +321,11 @@ def test_what_is_no_answer_is_an_error_with_words(world: World, said: bytes) -> 
     assert isinstance(world.log_in(URL).error, (InvalidResponse, TransportError))
 
 
-@pytest.mark.parametrize("garbage", [b"\x15\x03\x03\x00\x02\x02\x28", b"SSH-2.0-x\r\n", b"\x16\x03\x03\xff\xff" * 9000])
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x15\x03\x03\x00\x02\x02\x28", b"SSH-2.0-x\r\n", b"\x16\x03\x03\xff\xff" * 9000],
+    ids=["an alert", "another protocol", "records too long"],
+)
 def test_what_is_no_handshake_is_an_error_with_words(world: World, garbage: bytes) -> None:
     hostile(world, lambda _: None, early=lambda wire: wire.say(garbage))
     assert isinstance(world.log_in(URL).error, TransportError)
