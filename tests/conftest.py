@@ -1,11 +1,12 @@
 """What holds for every test: no other machine is talked to, and nothing of the person's own is read or written.
 
-Fixtures: `home` (the empty home folder that every test has), `anyio_backend` (asyncio).
+Fixtures: `home` (the empty home folder that every test has), `anyio_backend` (asyncio), `closed_port`.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -15,6 +16,7 @@ from tests import loopback_only
 from tests.real import parts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__: list[str] = []
@@ -62,6 +64,14 @@ def pytest_collection_finish() -> None:
 def anyio_backend() -> str:
     """The event loop of the tests that are marked `anyio`."""
     return "asyncio"
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections, and that nobody else gets."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
 
 
 @pytest.fixture(autouse=True)

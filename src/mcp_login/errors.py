@@ -59,14 +59,17 @@ E = TypeVar("E", bound="AuthError")
 
 def printable(text: str, limit: int = 300) -> str:
     """`text` fit to be shown: at most `limit` characters, none of which controls a terminal or the direction of text."""
-    shown = text[: limit + 1]
-    # Cc: terminal escapes. Cf: bidirectional overrides, zero-width characters. Cs, Co, Cn: nothing a person could read.
-    cleaned = "".join(
-        " " if c in "\t\r\n" or unicodedata.category(c) in ("Zl", "Zp") else c
-        for c in shown
-        if c in "\t\r\n" or not unicodedata.category(c).startswith("C")
-    )
+    cleaned = "".join(map(_fit, text[: limit + 1]))
     return cleaned if len(text) <= limit else cleaned[: limit - 1] + "…"
+
+
+def _fit(character: str) -> str:
+    """What is shown of a character."""
+    category = unicodedata.category(character)
+    if character in "\t\r\n" or category in ("Zl", "Zp"):
+        return " "
+    # Cc: terminal escapes. Cf: bidirectional overrides, zero-width characters. Cs, Co, Cn: nothing a person could read.
+    return "" if category.startswith("C") else character
 
 
 def _without_query(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Fixtures: `serve` (embedded servers on loopback until the test ends), `person` (says yes), `taken_port`, `closed_port`."""
+"""Fixtures: `serve` (embedded servers on loopback until the test ends), `person` (says yes), `taken_port`."""
 
 from __future__ import annotations
 
@@ -35,14 +35,6 @@ def person() -> Iterator[Person]:
     someone = Person.approves()
     yield someone
     someone.join()
-
-
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that refuses connections, and that nobody else gets."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield sock.getsockname()[1]
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import gzip
 import json
 import zlib
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from hypothesis import strategies as st
 
 from mcp_login.storage.envelope import seal, seal_parts
 
 from . import answers, people, stored
+from .pieces import JSON, TEXT, WORD, as_bytes, documents, pairs, urls
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -20,115 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["INPUTS"]
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-#: Text as a peer may send it: lone surrogates, controls, directions, what looks like syntax.
-TEXT = st.text(max_size=30) | st.sampled_from(
-    [
-        "\ud800",
-        "\x00",
-        "\x1b[2J",
-        "\u202eevil",
-        "\u2028",
-        "a\r\nSet-Cookie: b",
-        "\U000e0041",
-        "{}",
-        "%",
-        "null",
-        " ",
-        "",
-    ]
-)
-WORD = st.text("abcxyz019-._~", min_size=1, max_size=12)
-
-
-@st.composite
-def urls(draw: st.DrawFn) -> str:
-    """URLs with tricky authorities and paths."""
-    hosts = [
-        "mcp.example.com",
-        "as.example.com",
-        "MCP.EXAMPLE.COM.",
-        "[::1]",
-        "[::ffff:127.0.0.1]",
-        "[:::]",
-        "[1.2.3.4]",
-        "[::1",
-        "127.1",
-        "0x7f.0.0.1",
-        "2130706433",
-        "localhost",
-        "a.localhost",
-        "bücher.example",
-        "xn--bcher-kva.example",
-        "１２７.0.0.1",
-        "a\u2100b",
-        "%31.2.3.4",
-        "",
-        "..",
-        "a_b",
-        "169.254.169.254",
-    ]
-    segments = [
-        "mcp",
-        "..",
-        ".",
-        "%2e%2e",
-        "%252e%252e",
-        "..;x",
-        "%c0%ae%c0%ae",
-        "a%20b",
-        "%7euser",
-        "~user",
-        "\\",
-        "",
-        "%",
-        "é",
-    ]
-    scheme = draw(st.sampled_from(["https", "https", "https", "http", "HTTPS", "javascript", "file", ""]))
-    user = draw(st.sampled_from(["", "", "", "user@", "user:password@", "mcp.example.com@", "@"]))
-    port = draw(st.sampled_from(["", "", "", ":443", ":0443", ":8443", ":", ":0", ":99999", ":x", ":1:2"]))
-    path = draw(st.lists(st.sampled_from(segments), max_size=4))
-    rest = draw(st.sampled_from(["", "", "?a=b", "?", "#f", "?a#b", "?https://evil.example/@", "\n", " "]))
-    slashes = draw(st.sampled_from(["://", "://", "://", ":", ":/", "//", ":///", ":\\\\"]))
-    return f"{scheme}{slashes}{user}{draw(st.sampled_from(hosts))}{port}{''.join('/' + one for one in path)}{rest}"
-
-
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**20), 10**400) | st.floats() | TEXT | urls(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=6,
-)
-_NESTED = st.integers(1, 30).map(lambda depth: json.loads('{"a":' * depth + "[]" + "}" * depth))
-
-
-@st.composite
-def documents(draw: st.DrawFn, /, **fields: SearchStrategy[Any]) -> str:
-    """A JSON object with some of `fields`, each of its kind or of another; now and then broken in some way."""
-    data: dict[str, Any] = {}
-    for name, right in fields.items():
-        if draw(st.integers(0, 9)):
-            data[name] = draw(right if draw(st.integers(0, 4)) else _JSON | _NESTED)
-    if draw(st.booleans()):
-        data |= draw(st.dictionaries(TEXT, _JSON, max_size=2))
-    text = json.dumps(data, ensure_ascii=draw(st.booleans()))
-    match draw(st.integers(0, 11)):
-        case 0:
-            return text[: draw(st.integers(0, len(text)))]
-        case 1:  # a name twice
-            return text[:-1] + ("," if data else "") + json.dumps(draw(st.sampled_from([*fields]))) + ":null}"
-        case 2:
-            return "\ufeff \n" + text
-        case 3:
-            return text + draw(TEXT)
-    return text
-
-
 def _answers(document: SearchStrategy[str], form: SearchStrategy[str] | None = None) -> SearchStrategy[bytes]:
     bodies = document if form is None else document | form
-    return st.builds(lambda choice, text: _bytes(choice + text), st.sampled_from([*"00000012345678@ABH"]), bodies)
+    return st.builds(lambda choice, text: as_bytes(choice + text), st.sampled_from([*"00000012345678@ABH"]), bodies)
 
 
 _SCOPES = st.lists(WORD | TEXT, max_size=5)
@@ -144,37 +38,6 @@ _ERROR: dict[str, SearchStrategy[Any]] = {
     "error_uri": urls() | _STRANGE,
     "message": _STRANGE,
 }
-
-
-@st.composite
-def pairs(draw: st.DrawFn, *known: str) -> str:
-    """A query or a form: names and values encoded or not, some of them again and again."""
-    found = []
-    for _ in range(draw(st.integers(0, 8))):
-        name = draw(st.sampled_from([*known, *known, "x", ""]) | TEXT)
-        value = draw(
-            st.sampled_from(
-                [
-                    people.STATE,
-                    people.ISSUER,
-                    people.ISSUER + "/",
-                    people.CODE,
-                    answers.REFRESH_TOKEN,
-                    "bearer",
-                    "3600",
-                    "",
-                ]
-            )
-            | TEXT
-        )
-        encode = draw(st.sampled_from([quote, str]))
-        separator = draw(st.sampled_from(["=", "=", "=", "", "=="]))
-        found.append(f"{quote(name, errors='replace')}{separator}{_encoded(encode, value)}")
-    return draw(st.sampled_from(["&", "&", "&", "&&", ";"])).join(found)
-
-
-def _encoded(encode: Any, value: str) -> str:
-    return quote(value, safe="", errors="replace") if encode is quote else value
 
 
 @st.composite
@@ -248,7 +111,7 @@ def heads(draw: st.DrawFn) -> bytes:
     line_end = draw(st.sampled_from(["\r\n", "\r\n", "\r\n", "\n"]))
     query = draw(pairs("code", "state", "error"))
     lines = [f"{method} {target}?{query} {version}", *fields, "", draw(TEXT)]
-    return _bytes(line_end.join(lines[: draw(st.integers(1, len(lines)))]))
+    return as_bytes(line_end.join(lines[: draw(st.integers(1, len(lines)))]))
 
 
 def _loaded(text: str) -> Any:
@@ -310,12 +173,12 @@ def envelopes(draw: st.DrawFn) -> bytes:
     )
     whole = "\x00".join(texts)
     cut = draw(st.integers(0, len(whole)))
-    return _bytes(draw(st.sampled_from([whole, whole[:cut], whole[cut:], whole[:cut] + draw(TEXT) + whole[cut:]])))
+    return as_bytes(draw(st.sampled_from([whole, whole[:cut], whole[cut:], whole[:cut] + draw(TEXT) + whole[cut:]])))
 
 
 def _lines(*parts: SearchStrategy[str]) -> SearchStrategy[bytes]:
     return st.tuples(*parts).map(
-        lambda texts: _bytes("\n".join(text.replace("\n", " ") for text in texts[:-1] + texts[-1:]))
+        lambda texts: as_bytes("\n".join(text.replace("\n", " ") for text in texts[:-1] + texts[-1:]))
     )
 
 
@@ -333,7 +196,7 @@ _DATES = st.sampled_from(
 _URL_LISTS = st.lists(urls() | TEXT, max_size=3)
 
 INPUTS: dict[str, SearchStrategy[bytes]] = {
-    "challenge": challenges().map(_bytes),
+    "challenge": challenges().map(as_bytes),
     "protected-resource-metadata": _answers(
         documents(
             resource=st.sampled_from(
@@ -376,9 +239,9 @@ INPUTS: dict[str, SearchStrategy[bytes]] = {
         pairs("access_token", "error", "token_type", "expires_in", "scope"),
     ),
     "revocation": _answers(documents(**_ERROR), pairs("error", "error_description")),
-    "authorization-response": pairs("code", "state", "iss", "error", "error_description").map(_bytes),
+    "authorization-response": pairs("code", "state", "iss", "error", "error_description").map(as_bytes),
     "pasted-text": st.builds(
-        lambda before, query, after: _bytes(before + query + after),
+        lambda before, query, after: as_bytes(before + query + after),
         st.sampled_from(
             ["", "?", "http://127.0.0.1:4000/callback?", " <https://as.example.com/authorize?", '"', "\x1b[200~"]
         ),
@@ -392,22 +255,22 @@ INPUTS: dict[str, SearchStrategy[bytes]] = {
         urls(), st.ip_addresses().map(str) | st.sampled_from(["127.1", "0x7f.1", "017700000001", "1.2.3.4.5"]) | TEXT
     ),
     "uri": _lines(urls(), urls()),
-    "redirect": st.lists(urls() | TEXT, min_size=1, max_size=5).map(lambda places: _bytes("\n".join(places))),
+    "redirect": st.lists(urls() | TEXT, min_size=1, max_size=5).map(lambda places: as_bytes("\n".join(places))),
     "proxy": _lines(_URL_LISTS.map(",".join), urls() | TEXT, urls()),
     "browser-url": st.builds(
-        lambda url, more: _bytes(url + more), urls(), TEXT | st.sampled_from(["'", "$(x)", "%PATH%", "`"])
+        lambda url, more: as_bytes(url + more), urls(), TEXT | st.sampled_from(["'", "$(x)", "%PATH%", "`"])
     ),
     "listener-head": heads(),
     "display": _lines(urls(), urls() | TEXT, TEXT),
-    "record": documents(**_RECORD).map(_bytes),
-    "client-information": documents(format=st.just(1), client=documents(**_CLIENT).map(_loaded)).map(_bytes),
+    "record": documents(**_RECORD).map(as_bytes),
+    "client-information": documents(format=st.just(1), client=documents(**_CLIENT).map(_loaded)).map(as_bytes),
     "envelope": envelopes(),
-    "index": documents(format=st.just(1), entries=st.lists(_ENTRY | _JSON, max_size=3)).map(_bytes),
+    "index": documents(format=st.just(1), entries=st.lists(_ENTRY | JSON, max_size=3)).map(as_bytes),
     "ended": st.lists(
         st.floats(-1e12, 1e12).map("before {!r}".format) | st.text("0123456789abcdef", min_size=64, max_size=64) | TEXT,
         max_size=5,
-    ).map(lambda found: _bytes("\n".join(found))),
+    ).map(lambda found: as_bytes("\n".join(found))),
     "spent": st.lists(st.text("0123456789abcdef", min_size=64, max_size=64) | TEXT, max_size=5).map(
-        lambda found: _bytes("\n".join(found))
+        lambda found: as_bytes("\n".join(found))
     ),
 }

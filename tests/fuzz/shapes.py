@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mcp_login.browser.exchange import MAX_HEAD
+from mcp_login.browser.terminal import MAX_LINE
+from mcp_login.network.http import MAX_BYTES
 from mcp_login.protocol.challenge import MAX_LENGTH
 from mcp_login.protocol.uri import MAX_READ_URL
 
@@ -11,12 +14,9 @@ from . import answers, people
 
 __all__ = ["LARGEST", "SHAPES", "Shape"]
 
-#: What the network layer lets through, in bytes: a body (`network/http.py`), a block of header fields (httpcore's h11), the head
-#: of a request to the listener, a pasted line, a stored value (characters), a file of ours.
-BODY = 1 << 20
+#: What is let through to parsers besides, in bytes: a block of header fields (httpcore's h11), and what a stored value or a file
+#: of ours comes to.
 HEADERS = 100 << 10
-HEAD = 16 << 10
-LINE = 64 << 10
 STORED = 1 << 20
 
 
@@ -251,8 +251,8 @@ SHAPES: dict[str, tuple[Shape, ...]] = {
 #: The largest input of each target, in bytes: what the network layer lets through, and of our own files what they come to.
 LARGEST: dict[str, int] = {
     "challenge": MAX_LENGTH,
-    "authorization-response": HEAD,
-    "pasted-text": LINE,
+    "authorization-response": MAX_HEAD,
+    "pasted-text": MAX_LINE,
     "retry-after": HEADERS,
     "body": 127 * 8,
     "network-policy": MAX_READ_URL,
@@ -261,11 +261,11 @@ LARGEST: dict[str, int] = {
     "display": MAX_READ_URL,
     "redirect": MAX_READ_URL,
     "proxy": MAX_READ_URL,
-    "listener-head": HEAD,
+    "listener-head": MAX_HEAD,
     "redaction": HEADERS,
     "envelope": STORED // 4,
     "index": STORED // 16,
     "ended": STORED // 16,
     "spent": STORED // 16,
 }
-LARGEST = {name: LARGEST.get(name, BODY) for name in SHAPES}
+LARGEST = {name: LARGEST.get(name, MAX_BYTES) for name in SHAPES}

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcp_login.browser.exchange import MAX_HEAD
+
 from . import addresses, answers, people, stored
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ TARGETS = {
             "listener-head",
             people.listener_head,
             ("GET ", "HEAD ", " HTTP/1.1\r\n", "Host: ", "\r\n\r\n", "http://", "?", "Transfer-Encoding: chunked"),
-            20_000,
+            MAX_HEAD + 4096,
         ),
         Target(
             "display", people.display, (*_URLS, "\x1b[2J", "\u202e", "\u200b", "\u2028", "\U000e0041", "<b>", "xn--")

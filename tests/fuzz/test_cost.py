@@ -2,7 +2,8 @@
 
 RFC 9110 section 17.5: recipients have to limit how much they take in. Counted are calls, of Python and of C functions: they are
 the same on any machine. What a C function does by itself (a pattern, a decoder, a copy) is measured in seconds of this process's
-own time, never by the clock on the wall.
+own time, never by the clock on the wall. What else the machine does adds to a measure and takes nothing away, so the least of
+some counts.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-#: The largest of four sizes, each twice the one before, in bytes: calls are the same in number wherever they are counted, and
-#: what a C function takes can be seen from here on.
+#: The larger of two sizes, in bytes: calls are the same in number wherever they are counted, and what a C function takes can be
+#: seen from here on.
 FOR_CALLS = 4 << 10
 FOR_SECONDS = 32 << 10
 #: Eight times the size costs at most this many times as much: with a linear parser 8, with a quadratic one 64.
@@ -36,6 +37,8 @@ FACTOR_OF_CALLS = 12
 FACTOR_OF_SECONDS = 24
 #: Below this many seconds the time says nothing.
 UNMEASURABLE = 0.0005
+#: How often time is measured, of which the least counts.
+TRIES = 4
 
 #: The most for the largest input that the network layer lets through. A target does several things with it, and checks them.
 MOST_SECONDS = 2.0
@@ -95,20 +98,31 @@ def seconds_of(run: Callable[[bytes], None], data: bytes) -> float:
 
 def growth_in_calls(run: Callable[[bytes], None], shape: Shape, largest: int) -> float:
     """How many times as many calls eight times the size takes."""
-    run(shape.of(largest // 8))
-    small, *_, large = [calls_of(run, shape.of(largest // 8 * times)) for times in (1, 2, 4, 8)]
-    return large / small
+    small, large = shape.of(largest // 8), shape.of(largest)
+    run(small)
+    return calls_of(run, large) / calls_of(run, small)
 
 
 def growth_in_seconds(run: Callable[[bytes], None], shape: Shape, largest: int) -> float:
-    """How many times as long eight times the size takes. Measured again where it is much: another process may have interfered."""
-    found = []
-    for _ in range(3):
-        small, *_, large = [seconds_of(run, shape.of(largest // 8 * times)) for times in (1, 2, 4, 8)]
-        found.append(large / max(small, UNMEASURABLE))
-        if found[-1] <= FACTOR_OF_SECONDS:
+    """How many times as long eight times the size takes. Measured again where it is much."""
+    small, large = shape.of(largest // 8), shape.of(largest)
+    for_small = for_large = float("inf")
+    for _ in range(TRIES):
+        for_small = min(for_small, *(seconds_of(run, small) for _ in range(TRIES)))
+        for_large = min(for_large, seconds_of(run, large))
+        if for_large <= FACTOR_OF_SECONDS * max(for_small, UNMEASURABLE):
             break
-    return min(found)
+    return for_large / max(for_small, UNMEASURABLE)
+
+
+def least_seconds_of(run: Callable[[bytes], None], data: bytes) -> float:
+    """The same, measured again where it is too much."""
+    least = float("inf")
+    for _ in range(TRIES):
+        least = min(least, seconds_of(run, data))
+        if least < MOST_SECONDS:
+            break
+    return least
 
 
 @each
@@ -123,13 +137,13 @@ def test_the_cost_of_an_input_grows_with_its_size_and_not_with_its_square(name: 
 def test_the_largest_input_has_a_limit_in_time_and_memory(name: str, shape: Shape) -> None:
     run, data = TARGETS[name].run, shape.of(LARGEST[name])
     if len(data) < HARMLESS:
-        assert seconds_of(run, data) < MOST_SECONDS
+        assert least_seconds_of(run, data) < MOST_SECONDS
         return
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         # Being watched, it takes three times as long.
-        assert seconds_of(run, data) < MOST_SECONDS
+        assert least_seconds_of(run, data) < MOST_SECONDS
         assert tracemalloc.get_traced_memory()[1] - before < MOST_MEMORY
     finally:
         tracemalloc.stop()

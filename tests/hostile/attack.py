@@ -1,7 +1,8 @@
-"""What makes a test an attack: it names the document that demands the defence, and it is run twice.
+"""What makes a test an attack: it names the document that demands the defence, and it is run a second time without.
 
 With the library as it is the attacker must not get what they want. Then with the defence switched off, mechanically, by a
-`Switch`: now they must get it, and the test says so by a `Breach`. So no attack is a test that can't fail.
+`Switch`: now they must get it, and the test says so by a `Breach`. So no attack is a test that can't fail. Where there are
+several defences, each is switched off by itself, too, and the others have to hold: none is named that would not do alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Breach", "Switch", "attack", "nothing", "refute"]
+__all__ = ["DEFENDED", "UNDEFENDED", "Breach", "Run", "Switch", "attack", "nothing", "refute", "runs"]
 
 F = TypeVar("F", bound="Callable[..., None]")
 
@@ -45,11 +46,36 @@ class Switch:
         for target, replacement in self.patches:
             monkeypatch.setattr(target, replacement)
 
+    def parts(self) -> list[Switch]:
+        """It without one of its patches, for each of them."""
+        return [
+            Switch(f"{self.name}, but for {target}", tuple(patch for patch in self.patches if patch[0] != target))
+            for target, _ in self.patches
+        ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of an attack: which defences are `off`, and whether it has to succeed."""
+
+    name: str
+    off: tuple[Switch, ...] = ()
+    succeeds: bool = False
+
+
+DEFENDED, UNDEFENDED = "defended", "undefended"
+
+
+def runs(defences: tuple[Switch, ...]) -> list[Run]:
+    """How often an attack that meets `defences` is run, and how."""
+    alone = [Run(f"without {switch.name}", (switch,)) for switch in defences if len(defences) > 1]
+    return [Run(DEFENDED), *alone, Run(UNDEFENDED, defences, succeeds=True)]
+
 
 def attack(source: str, *defences: Switch) -> Callable[[F], F]:
     """Mark a test as an attack that `source`, a section of a document or a published vulnerability, is about.
 
-    Each of `defences` is enough by itself to stop it, so all of them are off in the second run.
+    Each of `defences` is enough by itself to stop it.
     """
     if not defences:
         raise ValueError("an attack names the defences that it meets")

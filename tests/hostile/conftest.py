@@ -1,53 +1,24 @@
-"""Runs each attack twice, defended and undefended (`attack`). Fixtures: `world`, `defended`."""
+"""Runs each attack defended and undefended (`attack`, `twice`). Fixtures: `world`, `defended`, `parties`, `login`."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
-from tests.hostile.attack import Breach
+from tests.hostile.open_login import OpenLogin
+from tests.hostile.twice import defended, pytest_addoption, pytest_generate_tests, pytest_pyfunc_call
 from tests.hostile.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-__all__: list[str] = []
+    from tests.hostile.parties import AuthorizationServer, Resource
 
-_UNDEFENDED = "undefended"
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each attack comes in two: with its defences, and without."""
-    if any(mark.name == "attack" for mark in getattr(metafunc.function, "pytestmark", ())):
-        metafunc.parametrize("defended", [True, False], ids=["defended", _UNDEFENDED], indirect=True)
-
-
-@pytest.fixture(autouse=True)
-def defended(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether the library has the defences that the attack names."""
-    is_defended: bool = getattr(request, "param", True)
-    mark = request.node.get_closest_marker("attack")
-    if not is_defended:
-        for switch in mark.kwargs["defences"]:
-            switch.off(monkeypatch)
-    return is_defended
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """Undefended, an attack has to succeed."""
-    parameters = getattr(getattr(pyfuncitem, "callspec", None), "params", {})
-    if parameters.get("defended", True):
-        return (yield)
-    with contextlib.suppress(Breach):
-        yield
-        pytest.fail("The attack fails without its defence, too: so this test can't fail, or something else stops it.")
-    return True
+__all__ = ["defended", "pytest_addoption", "pytest_generate_tests", "pytest_pyfunc_call"]
 
 
 @pytest.fixture(autouse=True)
@@ -66,10 +37,28 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def world(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defended: bool) -> Iterator[World]:
+def world(
+    authority: trustme.CA,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    defended: bool,
+) -> Iterator[World]:
     """Hosts with names, addresses and certificates, none of which is outside this machine."""
     file = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(file))
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     with World(authority, monkeypatch, defended=defended) as world:
         yield world
+
+
+@pytest.fixture
+def parties(world: World) -> tuple[Resource, AuthorizationServer]:
+    """An honest server: what is hostile here is on the person's machine."""
+    return world.server()
+
+
+@pytest.fixture
+def login(world: World, parties: tuple[Resource, AuthorizationServer]) -> Iterator[OpenLogin]:
+    """A login whose person looks at the page."""
+    with OpenLogin(world, *parties) as started:
+        yield started

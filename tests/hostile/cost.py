@@ -14,10 +14,13 @@ from tests.hostile.attack import refute
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LARGEST", "Cost", "limited"]
+__all__ = ["LARGEST", "LONGEST", "Cost", "limited"]
 
 #: The most memory that any answer may cost, in bytes above what the process had.
 LARGEST = 32 << 20
+
+#: The longest that anything may take, in seconds, which is a fraction of one on a machine with nothing else to do.
+LONGEST = 20.0
 
 _STATUS = Path("/proc/self/status")
 _PEAK = Path("/proc/self/clear_refs")
@@ -32,7 +35,7 @@ class Cost:
 
 
 @contextlib.contextmanager
-def limited(*, seconds: float, memory: int = LARGEST) -> Iterator[Cost]:
+def limited(*, seconds: float = LONGEST, memory: int = LARGEST) -> Iterator[Cost]:
     """Raise `Breach` if the block takes longer than `seconds` or more than `memory` bytes.
 
     Servers of a test share this process, so they give what they give part by part.

@@ -11,15 +11,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import threading
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
-import pytest
 import trustme
 
 import mcp_login.sync
@@ -27,16 +22,17 @@ from mcp_login.auth import DRAIN_SECONDS
 from mcp_login.network.http import DEADLINE
 from mcp_login.obtaining import DISCOVERY_LIMIT
 from tests import loopback_only
-from tests.flows.strangers import Answer, Asked
+from tests.flows.strangers import Answer
 from tests.hostile.cost import LARGEST, Cost, limited
-from tests.hostile.exhaustion import BODIES, DOCUMENTS, HEADS, MARKS, SLOW, Slow, bomb, flooding
+from tests.hostile.exhaustion import BODIES, DOCUMENTS, HEADS, MARKS, SLOW, Slow, bomb, bomb_in_bomb, flooding, refusing
 from tests.hostile.raw import after_request, open_raw
-from tests.hostile.world import World
+from tests.hostile.world import apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.hostile.raw import Wire
+    from tests.hostile.world import World
 
 __all__: list[str] = []
 
@@ -110,17 +106,11 @@ def _many_challenges(world: World) -> Callable[[], object]:
     return _logs_in(world)
 
 
-def _refusal(body: Callable[[], Iterator[bytes]], world: World) -> Callable[[], object]:
-    resource, server = world.server()
-    rest = resource.host.answer
-
-    def answer(asked: Asked) -> Answer:
-        if asked.path == "/mcp" and not any(token in str(asked.headers) for token in server.given["access_token"]):
-            return Answer(401, body(), {"WWW-Authenticate": "Bearer"})
-        return rest(asked)
-
-    resource.host.answer = answer
-    return lambda: world.ask(resource.url, library=httpx)
+def _refusal(
+    body: Callable[[], bytes | Iterator[bytes]], world: World, encoding: str = "identity"
+) -> Callable[[], object]:
+    url = refusing(world, body, encoding)
+    return lambda: world.ask(url)
 
 
 def _endless() -> Iterator[bytes]:
@@ -166,6 +156,11 @@ CASES = [
     ),
     Case("a refusal without an end, to the caller's client", DRAIN_SECONDS, partial(_refusal, _endless)),
     Case("a refusal in drips, to the caller's client", DRAIN_SECONDS, partial(_refusal, _dripping)),
+    Case(
+        "a refusal of 320 MiB, packed twice, to the caller's client",
+        DRAIN_SECONDS,
+        partial(_refusal, partial(bomb_in_bomb, 320 << 20), encoding="gzip, gzip"),
+    ),
 ]
 
 
@@ -173,23 +168,12 @@ def _say(data: bytes, wire: Wire) -> None:
     wire.say(data)
 
 
-@contextmanager
-def _world() -> Iterator[World]:
-    authority = trustme.CA()
-    with pytest.MonkeyPatch.context() as monkeypatch, tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "authority.pem"
-        authority.cert_pem.write_to_path(str(file))
-        monkeypatch.setenv("SSL_CERT_FILE", str(file))
-        monkeypatch.setenv("MCP_LOGIN_HOME", folder)
-        with World(authority, monkeypatch, defended=True) as world:
-            yield world
-
-
 def measure(case: Case) -> Cost:
     """What `case` costs, in this process."""
-    with _world() as world:
+    authority = trustme.CA()
+    with apart(authority) as world:
         world.ask(world.server("decent.example.com")[0].url)
-    with _world() as world:
+    with apart(authority) as world:
         victim = case.prepare(world)
         with limited(seconds=float("inf"), memory=sys.maxsize) as cost:
             victim()

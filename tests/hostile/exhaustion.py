@@ -8,14 +8,18 @@ from __future__ import annotations
 import gzip
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
+from tests.flows.strangers import Answer, Asked
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from tests.hostile.raw import Wire
+    from tests.hostile.world import World
 
-__all__ = ["BODIES", "DOCUMENTS", "HEADS", "MARKS", "SLOW", "Slow", "bomb", "flooding", "gzip_of_nothing"]
+__all__ = ["BODIES", "DOCUMENTS", "HEADS", "MARKS", "SLOW", "Slow", "bomb", "bomb_in_bomb", "flooding", "refusing"]
 
 _OK = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -48,14 +52,14 @@ class Slow:
         return talk
 
 
-def gzip_of_nothing() -> tuple[bytes, bytes]:
+def _gzip_of_nothing() -> tuple[bytes, bytes]:
     """The start of a gzip stream, and a part of it that gives no byte, however often it comes."""
     stream = zlib.compressobj(wbits=31)
     first = stream.compress(b"") + stream.flush(zlib.Z_FULL_FLUSH)
     return first, stream.flush(zlib.Z_FULL_FLUSH) or b"\x00\x00\x00\xff\xff"
 
 
-_GZIP_HEAD, _GZIP_NOTHING = gzip_of_nothing()
+_GZIP_HEAD, _GZIP_NOTHING = _gzip_of_nothing()
 
 SLOW: Mapping[str, Slow] = {
     "a handshake that never begins": Slow(early=True),
@@ -112,10 +116,34 @@ HEADS: Mapping[str, tuple[bytes, bytes]] = {
 }
 
 
+def _zeros(size: int) -> bytes:
+    packer = zlib.compressobj(1, wbits=31)
+    return b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)), packer.flush()])
+
+
+@cache
+def bomb_in_bomb(size: int) -> bytes:
+    """`size` zeros, packed twice."""
+    return gzip.compress(_zeros(size), mtime=0)
+
+
+def refusing(world: World, body: Callable[[], bytes | Iterable[bytes]], encoding: str = "identity") -> str:
+    """The URL of an MCP server that says `body`, which is in this `encoding`, to who has no token."""
+    resource, server = world.server()
+    rest = resource.host.answer
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path == "/mcp" and not any(token in str(asked.headers) for token in server.given["access_token"]):
+            return Answer(401, body(), {"WWW-Authenticate": "Bearer", "Content-Encoding": encoding})
+        return rest(asked)
+
+    resource.host.answer = answer
+    return resource.url
+
+
 def bomb(size: int) -> bytes:
     """A gzip answer of `size` zeros that is hardly any on the wire."""
-    packer = zlib.compressobj(1, wbits=31)
-    body = b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)), packer.flush()])
+    body = _zeros(size)
     return _OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 

@@ -11,7 +11,7 @@ from tests.flows.support import causes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.hostile.world import AuthorizationServer
+    from tests.hostile.parties import AuthorizationServer
 
 __all__ = ["given_by", "in_tracebacks", "pickled"]
 

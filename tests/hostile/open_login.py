@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mcp_login import AuthorizationUrl
-    from tests.hostile.world import AuthorizationServer, Outcome, Resource, World
+    from tests.hostile.parties import AuthorizationServer, Resource
+    from tests.hostile.world import Outcome, World
 
 __all__ = ["NAVIGATION", "OpenLogin", "Said", "talk"]
 

@@ -17,6 +17,7 @@ from tests.flows.strangers import Answer
 from tests.hostile.attack import attack, refute
 from tests.hostile.launchers import Launchers
 from tests.hostile.open_login import OpenLogin
+from tests.hostile.parties import AuthorizationServer, Resource
 from tests.hostile.switches.display import (
     ASCII_JSON,
     CLEANED,
@@ -28,7 +29,7 @@ from tests.hostile.switches.display import (
     TOLD,
     VISIBLE_TOKENS,
 )
-from tests.hostile.world import AuthorizationServer, Resource, unfit
+from tests.hostile.world import unfit
 
 if TYPE_CHECKING:
     from tests.hostile.world import World
@@ -267,18 +268,28 @@ def two_sites(world: World, resource: str, issuer: str) -> Resource:
 TOLD_BY = "sends you to another site to log in"
 
 
+@attack("RFC 9728 section 7.8", TOLD)
+def test_a_page_of_somebody_else_s_is_announced(world: World, terminal: Terminal) -> None:
+    is_announced(world, terminal, "mcp.example.com", "mcp.example.com.evil.com")
+
+
 @pytest.mark.parametrize(
     ("resource", "issuer"),
     [
         ("mallory.github.io", "alice.github.io"),
         ("mallory.co.uk", "bank.co.uk"),
-        ("mcp.example.com", "mcp.example.com.evil.com"),
         ("93.184.216.34", "93.1.216.34"),
         ("a.b.compute.amazonaws.com", "c.b.compute.amazonaws.com"),
     ],
 )
-@attack("RFC 9728 section 7.8", PUBLIC_SUFFIXES, TOLD)
-def test_a_page_of_somebody_else_s_is_announced(world: World, terminal: Terminal, resource: str, issuer: str) -> None:
+@attack("RFC 9728 section 7.8", PUBLIC_SUFFIXES)
+def test_a_neighbour_under_a_public_suffix_is_somebody_else(
+    world: World, terminal: Terminal, resource: str, issuer: str
+) -> None:
+    is_announced(world, terminal, resource, issuer)
+
+
+def is_announced(world: World, terminal: Terminal, resource: str, issuer: str) -> None:
     """Before the browser opens: with the resource, the issuer's host and the scopes, and in our words."""
     server = two_sites(world, resource, issuer)
     server.challenge = 'Bearer scope="files:read mail:send"'

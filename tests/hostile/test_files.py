@@ -1,7 +1,6 @@
 """Other users of the machine, and what they find or leave where this library keeps its files.
 
-They are real where the tests run as root: the attacker's steps are those of a process with another user id. Elsewhere what such
-a process could read is told by the mode bits, and what only root can prepare is skipped.
+The attacker's steps are those of a process with another user id (`other_user`).
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import contextlib
 import os
 import shutil
 import stat
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,6 +25,7 @@ from mcp_login.storage.record import record_key
 from mcp_login.storage.spent import note_spent
 from tests.flows.support import stored
 from tests.hostile.attack import attack, refute
+from tests.hostile.other_user import as_other, need_other_user, read_by_other
 from tests.hostile.switches.files import FOLLOWED_NEVER, MODES, OWN_FILES, OWN_FOLDERS, WAITED_FOR_NEVER
 
 if TYPE_CHECKING:
@@ -40,46 +39,10 @@ assert sys.platform != "win32"  # so reads mypy
 
 __all__: list[str] = []
 
-IS_ROOT = os.geteuid() == 0
-as_root = pytest.mark.skipif(not IS_ROOT, reason="only root can be two users")
+by_another_user = pytest.mark.usefixtures("another_user")
 
 #: The flag as it is, whatever a switch makes of it.
 NONBLOCK = os.O_NONBLOCK
-#: The other user: nobody in particular.
-OTHER = 65534
-
-
-def as_other(script: str, *arguments: str | Path) -> str:
-    """What a shell prints that the other user runs."""
-    done = subprocess.run(
-        ["/bin/sh", "-c", script, "sh", *map(str, arguments)],
-        user=OTHER,
-        group=OTHER,
-        extra_groups=[],
-        cwd="/",
-        umask=0,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=20,
-        check=False,
-    )
-    return done.stdout
-
-
-def read_by_other(folder: Path) -> str:
-    """All that the other user can read below `folder`."""
-    if IS_ROOT:
-        return as_other('find "$1" -type f -exec cat {} +', folder)
-    if not folder.stat().st_mode & stat.S_IXOTH:
-        return ""
-    texts = []
-    for path in folder.iterdir():
-        if path.is_dir() and path.stat().st_mode & stat.S_IROTH:
-            texts.append(read_by_other(path))
-        elif path.is_file() and path.stat().st_mode & stat.S_IROTH:
-            texts.append(path.read_text())
-    return "".join(texts)
 
 
 @pytest.fixture
@@ -93,6 +56,14 @@ def shared() -> Iterator[Path]:
     finally:
         os.umask(before)
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def another_user(shared: Path) -> Iterator[None]:
+    """Somebody else, who takes away what they made in the shared folder."""
+    need_other_user()
+    yield
+    as_other('rm -rf "$1"/*', shared)
 
 
 @pytest.fixture
@@ -133,7 +104,7 @@ def test_nobody_else_reads_a_file_that_is_being_written(home: Path, monkeypatch:
     assert seen == [""]
 
 
-@as_root
+@by_another_user
 @attack("our own rule", MODES)
 def test_nobody_else_holds_a_lock(home: Path) -> None:
     """To lock a file it is enough to read it; who holds a login's lock keeps everybody from refreshing it."""
@@ -149,8 +120,8 @@ async def _held(storage: FileStorage) -> None:
         pass
 
 
-@as_root
-@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o700])
+@by_another_user
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
 @attack("shared /tmp, pre-created; CWE-379", OWN_FOLDERS)
 def test_a_folder_that_somebody_else_has_made_is_not_used(world: World, home: Path, mode: int) -> None:
     resource, _ = world.server()
@@ -161,10 +132,20 @@ def test_a_folder_that_somebody_else_has_made_is_not_used(world: World, home: Pa
     assert isinstance(outcome.error, StorageError)
 
 
-@as_root
+@by_another_user
+def test_a_folder_that_somebody_else_keeps_for_themselves_is_not_used(home: Path) -> None:
+    """Not by root, either, to whom it is open."""
+    as_other('mkdir -m 700 "$1"', home)
+    with pytest.raises(StorageError, match="MCP_LOGIN_HOME"):
+        asyncio.run(FileStorage().save("https://mcp.example.com/mcp", "s3cret"))
+    assert as_other('find "$1" -mindepth 1', home) == ""
+
+
+@by_another_user
 @attack("CWE-59; ssh's StrictModes", OWN_FOLDERS)
 def test_a_link_that_somebody_else_has_made_leads_nowhere(world: World, home: Path, shared: Path) -> None:
     """It leads to a folder of the person's own, so far: to one that others are shown, or the next moment to another one."""
+    shared.chmod(0o777)  # in a sticky one Linux itself follows no such link (proc_sys_fs(5), protected_symlinks)
     public = shared / "public"
     public.mkdir(mode=0o755)
     as_other('ln -s "$2" "$1"', home, public)
@@ -182,12 +163,23 @@ def test_a_link_of_one_s_own_is_followed(world: World, home: Path, shared: Path)
     assert asyncio.run(FileStorage(home).load("key")) == "value"
 
 
-@as_root
-@pytest.mark.parametrize("is_open", [True, False], ids=["open", "closed by now"])
+@by_another_user
 @attack("RFC 9700 section 4.7 (logged in as the attacker); CWE-732", OWN_FOLDERS, OWN_FILES)
 def test_a_login_that_somebody_else_has_left_is_not_used(
-    world: World, home: Path, shared: Path, tmp_path: Path, is_open: bool
+    world: World, home: Path, shared: Path, tmp_path: Path
 ) -> None:
+    login_of_another_is_not_used(world, home, shared, tmp_path, mode=0o777)
+
+
+@by_another_user
+@attack("RFC 9700 section 4.7 (logged in as the attacker); CWE-732", OWN_FILES)
+def test_a_login_that_was_left_in_a_folder_that_is_closed_by_now_is_not_used(
+    world: World, home: Path, shared: Path, tmp_path: Path
+) -> None:
+    login_of_another_is_not_used(world, home, shared, tmp_path, mode=0o700)
+
+
+def login_of_another_is_not_used(world: World, home: Path, shared: Path, tmp_path: Path, *, mode: int) -> None:
     """Whoever uses it works in the attacker's account, and leaves there what they write."""
     resource, server = world.server()
     storage = FileStorage(tmp_path / "attacker")
@@ -198,8 +190,8 @@ def test_a_login_that_somebody_else_has_left_is_not_used(
     shutil.copyfile(made, offered)
     shutil.rmtree(home)
     home.mkdir(mode=0o777)
-    as_other('cp "$1" "$2" && chmod 600 "$2"', offered, home / made.name)
-    home.chmod(0o777 if is_open else 0o700)
+    as_other('cp "$1" "$2" && chmod 644 "$2"', offered, home / made.name)
+    home.chmod(mode)
     outcome = world.ask(resource.url, storage=FileStorage(home), interactive=False)
     refute(resource.host.saw(f"Bearer {token}"), "a login of another user's was used")
     assert isinstance(outcome.error, AuthError)
@@ -229,7 +221,7 @@ def test_a_link_in_a_file_s_place_makes_no_file_elsewhere(home: Path, shared: Pa
 
 
 @attack("CWE-400; our own rule", WAITED_FOR_NEVER)
-def test_a_pipe_in_a_file_s_place_is_not_waited_for(home: Path) -> None:
+def test_a_pipe_in_a_file_s_place_is_not_waited_for(home: Path, defended: bool) -> None:
     home.mkdir(mode=0o700)
     os.mkfifo(home / "index.json", 0o600)
     ended = threading.Event()
@@ -240,14 +232,14 @@ def test_a_pipe_in_a_file_s_place_is_not_waited_for(home: Path) -> None:
 
     reader = threading.Thread(target=read, name="reads a pipe", daemon=True)
     reader.start()
-    has_ended = ended.wait(1.0)
+    has_ended = ended.wait(20.0 if defended else 0.3)
     if not has_ended:
         os.close(os.open(home / "index.json", os.O_WRONLY | NONBLOCK))
     reader.join(5)
     refute(not has_ended, "a reader waits for whoever left a pipe here")
 
 
-@as_root
+@by_another_user
 @attack("CWE-367", MODES)
 def test_who_swaps_the_folder_between_look_and_use_reads_nothing(
     home: Path, shared: Path, monkeypatch: pytest.MonkeyPatch

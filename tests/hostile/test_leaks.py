@@ -1,14 +1,9 @@
-"""Secrets that could leave: over redirects, logs, errors, reprs, pickles, tracebacks, and other people's clients.
-
-RFC 9700 section 4.12 (307 redirect), section 4.2 (credential leakage by Referer and browser history), RFC 6819 section 4;
-CVE-2026-64684.
-"""
+"""Secrets that could leave: by logs, errors, reprs, and other people's clients (RFC 9700 section 4.2, RFC 6819 section 4)."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import pickle
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +12,12 @@ import httpx2
 import pytest
 
 import mcp_login.sync
-from mcp_login import AuthError, FileStorage, MemoryStorage, OAuth, PolicyError, TransportError
+from mcp_login import AuthError, FileStorage, OAuth, TransportError
 from mcp_login.portal import portal, wait_sync
 from tests.flows.strangers import Answer, Asked
-from tests.flows.support import HEADERS, age, message
+from tests.flows.support import age
 from tests.hostile.attack import attack, refute
-from tests.hostile.exposure import given_by, in_tracebacks, pickled
+from tests.hostile.exposure import given_by, pickled
 from tests.hostile.switches.leaks import (
     CALLERS_CREDENTIALS,
     DISCRETION,
@@ -30,16 +25,14 @@ from tests.hostile.switches.leaks import (
     PROXY_PASSWORD,
     QUERIES,
     REDACTION,
-    SECRETS_STAY,
-    TOKEN_BOUNDARY,
-    TRACEBACKS,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.hostile.world import AuthorizationServer, Host, Outcome, Resource, World
+    from tests.hostile.parties import AuthorizationServer
+    from tests.hostile.world import World
 
 __all__: list[str] = []
 
@@ -57,158 +50,6 @@ def confidential(server: AuthorizationServer) -> None:
 
     server.on["/register"] = register
     server.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_post"]
-
-
-# --- over redirects
-
-
-def lead(server: AuthorizationServer, path: str, host: Host, status: int = 307) -> None:
-    """Let `path` of `server` lead to `host`."""
-    server.on[path] = lambda _: Answer(status, headers={"Location": f"{host.origin}/taken"})
-
-
-@pytest.mark.parametrize("status", [301, 307, 308])
-@attack("RFC 9700 section 4.12", SECRETS_STAY)
-def test_a_code_does_not_follow_a_redirect_of_the_token_endpoint(world: World, status: int) -> None:
-    resource, server = world.server()
-    thief = world.host("thief.example.net")
-    lead(server, "/token", thief, status)
-    outcome = world.attempt(lambda: mcp_login.sync.login(resource.url, **world.options()))
-    refute(thief.asked, "another origin was sent the code and its verifier")
-    assert isinstance(outcome.error, AuthError)
-    assert outcome.shows(*given_by(server)) == []
-
-
-@attack("RFC 9700 section 4.12", SECRETS_STAY)
-def test_a_refresh_token_does_not_follow_a_redirect(world: World) -> None:
-    resource, server = world.server()
-    options = world.options()
-    mcp_login.sync.login(resource.url, **options)
-    thief = world.host("thief.example.net")
-    lead(server, "/token", thief)
-    age(options["storage"], resource.url, 7200)
-    outcome = world.attempt(lambda: mcp_login.sync.access_token(resource.url, storage=options["storage"]))
-    refute(thief.asked, "another origin was sent the refresh token")
-    assert isinstance(outcome.error, AuthError)
-
-
-@attack("RFC 9700 section 4.12", SECRETS_STAY)
-def test_tokens_that_are_revoked_do_not_follow_a_redirect(world: World) -> None:
-    resource, server = world.server()
-    server.metadata["revocation_endpoint"] = f"{server.host.origin}/revoke"
-    options = world.options()
-    mcp_login.sync.login(resource.url, **options)
-    thief = world.host("thief.example.net")
-    lead(server, "/revoke", thief)
-    result = mcp_login.sync.logout(resource.url, storage=options["storage"])
-    refute(thief.asked, "another origin was sent tokens that are still alive")
-    assert (result.deleted, result.revoked) == (True, False)
-
-
-@attack("RFC 7591 section 2.3", SECRETS_STAY)
-def test_a_software_statement_does_not_follow_a_redirect(world: World) -> None:
-    resource, server = world.server()
-    thief = world.host("thief.example.net")
-    lead(server, "/register", thief)
-    statement = {"software_statement": "eyJhbGciOiJSUzI1NiJ9.c29mdHdhcmU.c2lnbmF0dXJl"}
-    outcome = world.attempt(
-        lambda: mcp_login.sync.login(resource.url, **world.options(additional_client_metadata=statement))
-    )
-    refute(thief.asked, "another origin was sent the software statement")
-    assert isinstance(outcome.error, AuthError)
-
-
-#: Where an MCP server may lead a client that follows redirects itself and copies the headers.
-PLACES = {
-    "another path": "/elsewhere",
-    "a longer name": "/mcp-of-mallory",
-    "dots in dots": "/mcp/%252e%252e/elsewhere",
-    "dots with a parameter": "/mcp/..;/elsewhere",
-    "overlong dots": "/mcp/%c0%ae%c0%ae/elsewhere",
-    "upper case": "/MCP",
-    "another port": "https://mcp.example.com:8443/mcp",
-    "a subdomain": "https://evil.mcp.example.com/mcp",
-    "an international name": "https://mcp.ex\N{CYRILLIC SMALL LETTER A}mple.com/mcp",
-}
-
-
-@pytest.mark.parametrize("place", PLACES)
-@attack("CVE-2026-64684", TOKEN_BOUNDARY)
-def test_a_redirect_that_a_client_follows_by_hand_takes_no_token_out_of_the_resource(world: World, place: str) -> None:
-    """The MCP SDK follows redirects so: each hop enters the auth flow anew, with the headers of the hop before."""
-    resource, server = world.server()
-    hosts = [
-        resource.host,
-        world.host("mcp.example.com", "93.184.216.10", port=8443),
-        world.host("evil.mcp.example.com"),
-        world.host("mcp.xn--exmple-4nf.com"),
-    ]
-    resource.on["/mcp"] = lambda asked: Answer(307 if "authorization" in asked.headers else 401)
-    auth = OAuth(resource.url, **world.options())
-
-    def follow() -> int:
-        with httpx.Client(auth=auth, trust_env=False, verify=ssl.create_default_context(), timeout=10) as client:
-            first = client.post(resource.url, json=message(), headers=HEADERS)
-            url = httpx.URL(resource.url).join(PLACES[place])
-            headers = {**first.request.headers, "host": url.netloc.decode("ascii")}
-            return client.post(url, content=first.request.content, headers=headers).status_code
-
-    outcome = world.attempt(follow)
-    came = [asked for host in hosts for asked in host.asked if (host, asked.path) != (resource.host, "/mcp")]
-    given = server.given["access_token"]
-    refute(
-        [asked for asked in came if any(token in asked.headers.get("authorization", "") for token in given)],
-        "the token went to a place outside its resource",
-    )
-    assert outcome.error is None
-
-
-@attack("specification, Token Audience Binding and Validation", TOKEN_BOUNDARY)
-def test_a_login_for_less_than_the_one_before_leaves_no_token_on_a_request_outside_it(world: World) -> None:
-    """A server that narrows its resource between two logins, while a request to the rest of the old one waits."""
-    resource, server = world.server()
-    resource.metadata["resource"] = resource.host.origin
-    auth = OAuth(resource.url, **world.options())
-    assert world.ask(resource.url, auth=auth).value.status_code == 200
-    resource.metadata["resource"] = resource.url
-    server.on["/token"] = lambda asked: (
-        Answer(400, {"error": "invalid_grant"}) if b"refresh_token" in asked.body else server.token(asked)
-    )
-    resource.on["/admin"] = lambda _: Answer(401)
-    with httpx.Client(auth=auth, trust_env=False, verify=ssl.create_default_context(), timeout=10) as client:
-        outcome = world.attempt(lambda: client.post(f"{resource.host.origin}/admin", json=message()))
-    [_, newest] = server.given["access_token"]
-    seen = [asked.headers.get("authorization", "") for asked in resource.host.asked if asked.path == "/admin"]
-    refute([one for one in seen if newest in one], "the token went to a place outside its resource")
-    assert outcome.value.status_code == 401
-
-
-@libraries
-@pytest.mark.parametrize("status", [401, 403])
-@attack("RFC 9728 section 7.3", TOKEN_BOUNDARY)
-def test_a_challenge_of_an_origin_that_a_redirect_led_to_does_not_count(
-    world: World, library: Any, status: int
-) -> None:
-    """Any open redirect of an honest server would else let a stranger name the authorization server for it."""
-    resource, _ = world.server()
-    evil, its_own = world.server("evil.example.net")
-    evil.metadata["resource"] = resource.url
-    challenge = (
-        f'Bearer error="insufficient_scope", scope="x", resource_metadata="{evil.host.origin}'
-        '/.well-known/oauth-protected-resource"'
-    )
-    options = world.options()
-    if status == 403:
-        mcp_login.sync.login(resource.url, **options)
-    before = len(world.person.urls)
-    evil.on["/mcp"] = lambda _: Answer(status, headers={"WWW-Authenticate": challenge})
-    resource.on["/mcp"] = lambda _: Answer(307, headers={"Location": evil.url})
-    outcome = world.ask(resource.url, library=library, follow_redirects=True, auth=OAuth(resource.url, **options))
-    refute(len(world.person.urls) > before, "a person was sent to log in where a stranger said")
-    refute(its_own.given["code"], "a person was sent to the stranger's own authorization server")
-    assert outcome.value.status_code == status
-    assert {asked.path for asked in evil.host.asked} == {"/mcp"}
-    assert all("authorization" not in asked.headers for asked in evil.host.asked)
 
 
 # --- logs
@@ -244,7 +85,7 @@ def test_no_http_library_logs_what_a_server_quotes_in_a_header(
 
 
 @libraries
-@attack("RFC 9700 section 4.3.2", DISCRETION, QUERIES)
+@attack("RFC 9700 section 4.3.2", DISCRETION)
 def test_no_http_library_logs_the_key_in_an_endpoints_query(world: World, library: Any) -> None:
     """httpx writes whole URLs to its log, at INFO."""
     resource, server = world.server()
@@ -394,99 +235,6 @@ def test_an_error_names_a_proxy_without_its_password(world: World, closed_port: 
     assert f"proxy 127.0.0.1:{closed_port}" in str(outcome.error)
 
 
-# --- what trackers of errors write down
-
-
-async def _ask_async(library: Any, url: str, auth: OAuth) -> Any:
-    async with library.AsyncClient(auth=auth, trust_env=False, verify=ssl.create_default_context()) as client:
-        return await client.post(url, json=message(), headers=HEADERS)
-
-
-DOORS: dict[str, Callable[[World, Resource, dict[str, Any]], Outcome]] = {
-    "sync.login": lambda world, resource, options: world.attempt(
-        lambda: mcp_login.sync.login(resource.url, force=True, **options)
-    ),
-    "login": lambda world, resource, options: world.attempt(
-        lambda: asyncio.run(mcp_login.login(resource.url, force=True, **options))
-    ),
-    "sync.access_token": lambda world, resource, options: world.attempt(
-        lambda: mcp_login.sync.access_token(resource.url, min_valid_for=7000, **options)
-    ),
-    "access_token": lambda world, resource, options: world.attempt(
-        lambda: asyncio.run(mcp_login.access_token(resource.url, min_valid_for=7000, **options))
-    ),
-    "request": lambda world, resource, options: world.ask(resource.url, auth=OAuth(resource.url, **options)),
-    "httpx2 request": lambda world, resource, options: world.ask(
-        resource.url, library=httpx2, auth=OAuth(resource.url, **options)
-    ),
-    "asynchronous request": lambda world, resource, options: world.attempt(
-        lambda: asyncio.run(_ask_async(httpx, resource.url, OAuth(resource.url, **options)))
-    ),
-}
-
-
-@pytest.mark.parametrize("door", DOORS)
-@attack("OWASP Logging Cheat Sheet, Data to exclude", TRACEBACKS)
-def test_a_tracker_of_errors_finds_no_secret_in_our_frames(world: World, door: str) -> None:
-    """Sentry, rich, `pytest -l` and `traceback.TracebackException(capture_locals=True)` write down every local variable."""
-    resource, server = world.server()
-    options = world.options(client_id="app", client_secret=SECRET, issuer=server.issuer)
-    server.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_post"]
-    assert mcp_login.sync.login(resource.url, **options).client_id == "app"
-    server.on["/token"] = lambda _: Answer(400, {"error": "invalid_request"})
-    resource.on["/mcp"] = lambda _: Answer(401)
-    outcome = DOORS[door](world, resource, options)
-    refute(in_tracebacks(outcome.error, [*given_by(server), SECRET]), "a local variable of ours holds a secret")
-    assert isinstance(outcome.error, AuthError)
-
-
-@attack("OWASP Logging Cheat Sheet, Data to exclude", TRACEBACKS)
-def test_a_tracker_of_errors_finds_none_where_a_constructor_refuses(world: World) -> None:
-    outcome = world.attempt(lambda: OAuth("http://mcp.example.com", client_id="app", client_secret=SECRET))
-    refute(in_tracebacks(outcome.error, [SECRET]), "a local variable of ours holds a secret")
-    assert isinstance(outcome.error, PolicyError)
-
-
-class Mishap(httpx.HTTPError):
-    """Raised by what a caller gave us."""
-
-
-@attack("OWASP Logging Cheat Sheet, Data to exclude", TRACEBACKS)
-def test_a_tracker_of_errors_finds_none_where_a_callers_callback_fails(world: World) -> None:
-    """What was stored before is read again, and what the callback raises passes that frame."""
-    resource, server = world.server()
-    options = world.options()
-    mcp_login.sync.login(resource.url, **options)
-
-    def fail(url: str) -> None:
-        whereabouts = "where it happened"
-        raise Mishap(whereabouts)
-
-    outcome = world.attempt(
-        lambda: mcp_login.sync.login(resource.url, force=True, **{**options, "on_authorization_url": fail})
-    )
-    refute(in_tracebacks(outcome.error, given_by(server)), "a local variable of ours holds a secret")
-    assert isinstance(outcome.error, Mishap)
-    # Whoever wrote the callback still sees its variables.
-    last = outcome.error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    assert last is not None
-    assert last.tb_frame.f_locals["whereabouts"] == "where it happened"
-
-
-def test_what_holds_tokens_is_not_pickled_by_mistake(world: World) -> None:
-    """A worker's argument, say. Errors are, and hold none."""
-    resource, server = world.server()
-    auth = OAuth(resource.url, **world.options())
-    assert world.ask(resource.url, auth=auth).value.status_code == 200
-    with pytest.raises(TypeError) as caught:
-        pickle.dumps(auth)
-    assert not any(secret in str(caught.value) for secret in given_by(server))
-    with pytest.raises(TypeError):
-        pickle.dumps(MemoryStorage())
-
-
 # --- other people's clients, and the environment
 
 
@@ -533,13 +281,3 @@ def test_the_keys_of_our_connections_are_not_written_where_the_environment_says(
     outcome = world.attempt(lambda: mcp_login.sync.access_token(resource.url, storage=options["storage"]))
     refute(keys.exists() and keys.read_text().strip(), "the keys of our connections were written to a file")
     assert outcome.error is None
-
-
-@pytest.fixture
-def closed_port() -> Any:
-    """A port of 127.0.0.1 that refuses connections, and that nobody else gets."""
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield sock.getsockname()[1]

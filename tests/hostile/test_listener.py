@@ -4,48 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import re
-import socket
-import sys
-import threading
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-import mcp_login.sync
-from mcp_login import AuthorizationErrorResponse, PolicyError, RedirectPortTaken
-from tests.flows.strangers import Asked
+from mcp_login import AuthorizationErrorResponse
 from tests.hostile.attack import attack, refute
-from tests.hostile.cost import limited
-from tests.hostile.open_login import NAVIGATION, OpenLogin, Said, talk
+from tests.hostile.open_login import NAVIGATION, OpenLogin, Said
+from tests.hostile.switches.confusion import STATE
 from tests.hostile.switches.listener import (
     ANSWER_ONLY_BY_GET,
     ANSWER_ONLY_BY_NAVIGATION,
-    BOTH_LOOPBACKS,
-    CONNECTION_LIMIT,
-    DISCARD_LIMIT,
-    HEAD_LIMIT,
     HEADERS,
     HOST,
-    LOOPBACK_ONLY,
     NO_PREFETCH,
-    PAGE_FOR_ONE,
-    PKCE,
-    ROOM_FOR_COOKIES,
-    STATE,
+    SAME_ANSWER,
+    SECRET_ADDRESS,
     TARGET_COUNTS,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.hostile.world import AuthorizationServer, Resource, World
+    from tests.hostile.parties import AuthorizationServer, Resource
 
 __all__: list[str] = []
-
-on_linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="other systems share ports, and name addresses, otherwise"
-)
 
 #: The header fields without which a page could be kept, framed, guessed at or told on.
 STRICT = {
@@ -57,19 +38,6 @@ STRICT = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-
-
-@pytest.fixture
-def parties(world: World) -> tuple[Resource, AuthorizationServer]:
-    """An honest server: what is hostile here is on the person's machine."""
-    return world.server()
-
-
-@pytest.fixture
-def login(world: World, parties: tuple[Resource, AuthorizationServer]) -> Iterator[OpenLogin]:
-    """A login whose person looks at the page."""
-    with OpenLogin(world, *parties) as started:
-        yield started
 
 
 # Whose request it is
@@ -204,12 +172,19 @@ def test_a_tab_is_let_in_whatever_its_browser_says_of_it(login: OpenLogin, lines
 # What is told to whom
 
 
-@attack("RFC 8252 section 8.1; our own rule", PAGE_FOR_ONE)
-def test_how_a_login_ended_is_told_to_nobody_but_its_browser(login: OpenLogin) -> None:
+@attack("RFC 8252 section 8.1; our own rule", SECRET_ADDRESS)
+def test_how_a_login_ended_is_told_to_nobody_who_guesses_where(login: OpenLogin) -> None:
+    told_to_nobody_but_its_browser(login, "/callback", "/callback/result", "/callback/result/")
+
+
+@attack("RFC 8252 section 8.1; our own rule", SAME_ANSWER)
+def test_how_a_login_ended_is_told_to_nobody_who_brings_another_answer(login: OpenLogin) -> None:
+    told_to_nobody_but_its_browser(login, "/callback?code=x&state=x", f"{login.approved()}&x=y")
+
+
+def told_to_nobody_but_its_browser(login: OpenLogin, *asked: str) -> None:
     """Another user of the machine finds the port in a list that the system gives to everybody."""
-    target = login.approved()
-    led_to = login.get(target).headers["location"]
-    asked = ["/callback", "/callback/result", "/callback/result/", "/callback?code=x&state=x", f"{target}&x=y"]
+    led_to = login.get(login.approved()).headers["location"]
     seen: list[Said] = []
     for path in asked:
         with contextlib.suppress(OSError):
@@ -316,252 +291,6 @@ def test_what_is_spelt_in_two_ways_brings_no_answer(login: OpenLogin) -> None:
     for text in SPELT_IN_TWO_WAYS:
         assert login.send(text.format(target=target, host=login.authority)).status in (400, 404, 421), text
     login.ends_well()
-
-
-# Who would wear it out
-
-
-@attack("RFC 8252 section 8; our own limit", CONNECTION_LIMIT)
-def test_hundreds_of_idle_connections_are_neither_kept_nor_in_the_way(login: OpenLogin) -> None:
-    with contextlib.ExitStack() as stack:
-        idle = [stack.enter_context(socket.create_connection(("127.0.0.1", login.port))) for _ in range(200)]
-        # Some of them drip.
-        for number, peer in enumerate(idle):
-            with contextlib.suppress(OSError):
-                peer.sendall(f"GET {login.denied()}"[: number % 60].encode())
-        page = login.browse(login.approved(), *NAVIGATION)
-        still_open = sum(1 for peer in idle if _is_open(peer))
-        refute(still_open > 64, f"{still_open} connections are kept")
-        assert "You’re logged in" in page.page
-        assert login.ended().error is None
-
-
-def _is_open(peer: socket.socket) -> bool:
-    peer.setblocking(False)
-    try:
-        return peer.recv(1) != b""
-    except BlockingIOError:
-        return True
-    except ConnectionError:
-        return False
-
-
-@attack("RFC 6585 section 5; our own limit", HEAD_LIMIT)
-def test_a_head_without_an_end_is_not_kept(login: OpenLogin) -> None:
-    taken = 0
-    with limited(seconds=5, memory=16 << 20), socket.create_connection(("127.0.0.1", login.port), timeout=5) as peer:
-        peer.sendall(f"GET /callback HTTP/1.1\r\nHost: {login.authority}\r\nX: ".encode())
-        part = b"x" * 65536
-        with contextlib.suppress(OSError):
-            while taken < 64 << 20:
-                peer.sendall(part)
-                taken += len(part)
-    # What is on its way lies with the operating system: some MiB.
-    refute(taken > 32 << 20, f"{taken >> 20} MiB were taken of one line")
-    login.ends_well()
-
-
-@attack("RFC 9112 section 9.6; our own limit", DISCARD_LIMIT)
-def test_a_body_without_an_end_is_not_listened_to(login: OpenLogin) -> None:
-    taken = 0
-    with socket.create_connection(("127.0.0.1", login.port), timeout=5) as peer:
-        peer.sendall(
-            f"POST /callback HTTP/1.1\r\nHost: {login.authority}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-        )
-        part = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-        with contextlib.suppress(OSError):
-            while taken < 64 << 20:
-                peer.sendall(part)
-                taken += len(part)
-    # What is on its way lies with the operating system: some MiB.
-    refute(taken > 32 << 20, f"{taken >> 20} MiB were taken of a body that nobody wants")
-    login.ends_well()
-
-
-@attack("RFC 6265 section 8.5", ROOM_FOR_COOKIES)
-def test_the_cookies_of_a_neighbour_do_not_keep_the_answer_out(login: OpenLogin) -> None:
-    """Cookies know no ports: what any server on 127.0.0.1 has set comes along, and a hostile one sets many."""
-    cookies = "; ".join(f"neighbour{number}={'x' * 3000}" for number in range(15))
-    said = login.browse(login.approved(), f"Cookie: {cookies}", *NAVIGATION)
-    refute(said.status == 431, "another server's cookies make every login fail")
-    assert login.ended().error is None
-
-
-def test_a_flood_of_wrong_answers_leaves_nothing_behind(login: OpenLogin) -> None:
-    """Neither in memory nor in the log, and nothing that tells how near a guess was."""
-    said: set[bytes] = set()
-    state = login.asked["state"]
-    with limited(seconds=10, memory=8 << 20):
-        for number in range(300):
-            said.add(login.get(f"/callback?state={state[: number % len(state)]}&code={'x' * 10_000}").raw)
-    assert len(said) == 1
-    login.ends_well()
-    # Of the connections, not more than the asyncio module's own words.
-    assert "x" * 100 not in login.ended().log
-    assert len(login.ended().log) < 100_000
-
-
-# Whose port it is
-
-
-@on_linux
-@attack("RFC 8252 section 8.3", LOOPBACK_ONLY)
-def test_nothing_is_listened_on_that_others_reach(world: World, parties: tuple[Resource, AuthorizationServer]) -> None:
-    reached: list[str] = []
-
-    def look(url: str) -> bool:
-        port = urlsplit(parse_qs(urlsplit(url).query)["redirect_uri"][0]).port
-        # Stands for an address of the network: a socket that is bound to loopback alone isn't at it.
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.2", port or 0), timeout=5):
-            reached.append("127.0.0.2")
-        return True
-
-    outcome = world.attempt(
-        lambda: mcp_login.sync.login(
-            parties[0].url, **world.options(callback_host="0.0.0.0", on_authorization_url=look, callback_timeout=0.1)
-        )
-    )
-    refute(reached, "the listener can be reached by another address")
-    assert isinstance(outcome.error, PolicyError)
-
-
-class Squatter:
-    """Another program that listens on a port, and keeps what it is told."""
-
-    def __init__(self, host: str, port: int = 0) -> None:
-        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        if ":" in host:
-            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        # Soon after somebody else had it.
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind((host, port))
-        self._socket.listen()
-        self.port: int = self._socket.getsockname()[1]
-        self.heard: list[str] = []
-        self._thread = threading.Thread(target=self._listen, name="squatter")
-
-    def _listen(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                peer, _ = self._socket.accept()
-                with peer:
-                    self.heard.append(peer.recv(65536).decode("latin-1"))
-                    peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
-    def __enter__(self) -> Squatter:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join(5)
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-@on_linux
-@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no ::1")
-@attack("RFC 8252 sections 7.3 and 8.3", BOTH_LOOPBACKS)
-def test_who_sits_on_the_other_address_of_localhost_gets_no_code(
-    world: World, parties: tuple[Resource, AuthorizationServer]
-) -> None:
-    """The port is free on 127.0.0.1; but browsers try ::1 first."""
-    with Squatter("::1") as squatter:
-
-        def browser(url: str) -> bool:
-            asked = dict(parse_qs(urlsplit(url).query))
-            target = f"/callback?{urlencode({'code': 'a code', 'state': asked['state'][0]})}"
-            for host in ("::1", "127.0.0.1"):
-                with contextlib.suppress(OSError):
-                    talk(
-                        f"GET {target} HTTP/1.1\r\nHost: localhost:{squatter.port}\r\n\r\n".encode(),
-                        squatter.port,
-                        host,
-                    )
-                    break
-            return True
-
-        outcome = world.attempt(
-            lambda: mcp_login.sync.login(
-                parties[0].url,
-                **world.options(
-                    callback_host="localhost",
-                    callback_port=squatter.port,
-                    on_authorization_url=browser,
-                    callback_timeout=0.3,
-                ),
-            )
-        )
-    refute(squatter.heard, "another program was brought the code")
-    assert isinstance(outcome.error, RedirectPortTaken)
-
-
-@on_linux
-def test_nobody_shares_the_port_of_an_open_login(login: OpenLogin) -> None:
-    """Of the same user or another: by which address and with which options they ask for it."""
-    for host in ("127.0.0.1", "0.0.0.0", "::"):
-        for options in (("SO_REUSEADDR",), ("SO_REUSEPORT",), ("SO_REUSEADDR", "SO_REUSEPORT")):
-            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as thief:
-                if ":" in host:
-                    thief.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-                for option in options:
-                    thief.setsockopt(socket.SOL_SOCKET, getattr(socket, option), 1)
-                with pytest.raises(OSError, match="in use"):
-                    _take(thief, host, login.port)
-    login.ends_well()
-
-
-def _take(thief: socket.socket, host: str, port: int) -> None:
-    thief.bind((host, port))
-    thief.listen()
-
-
-@on_linux
-@pytest.mark.parametrize("listens_first", [True, False])
-def test_a_port_that_somebody_holds_by_the_wildcard_address_is_not_used(
-    world: World, parties: tuple[Resource, AuthorizationServer], listens_first: bool
-) -> None:
-    """Also where they have bound it only, to listen when the code is about to come."""
-    with socket.socket() as thief:
-        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        thief.bind(("0.0.0.0", 0))
-        port = thief.getsockname()[1]
-        if listens_first:
-            thief.listen()
-            outcome = world.attempt(lambda: mcp_login.sync.login(parties[0].url, **world.options(callback_port=port)))
-            assert isinstance(outcome.error, RedirectPortTaken)
-            assert world.person.urls == []
-            return
-        with OpenLogin(world, *parties, callback_port=port) as login:
-            with pytest.raises(OSError, match="in use"):
-                thief.listen()
-            login.ends_well()
-
-
-@attack("RFC 7636 section 1; RFC 8252 section 8.1", PKCE)
-def test_a_code_that_came_to_a_stranger_on_the_port_is_worth_nothing(
-    world: World, parties: tuple[Resource, AuthorizationServer]
-) -> None:
-    """The login is over; in another tab the person says yes all the same, and somebody else has the port by then."""
-    server = parties[1]
-    with OpenLogin(world, *parties) as login:
-        login.browse(login.denied(), *NAVIGATION)
-        assert isinstance(login.ended().error, AuthorizationErrorResponse)
-        with Squatter("127.0.0.1", login.port) as squatter:
-            login.get(login.approved())
-    [stolen] = parse_qs(squatter.heard[0].split()[1].partition("?")[2])["code"]
-    form = {"grant_type": "authorization_code", "code": stolen, "code_verifier": "A" * 43}
-    redeemed = server.token(Asked("POST", "/token", {}, {}, urlencode(form).encode()))
-    refute(redeemed.status == 200, "a stolen code was redeemed")
 
 
 def test_a_refusal_that_was_validated_is_shown_as_text_and_in_short(login: OpenLogin) -> None:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 import mcp_login.sync
-from mcp_login import FileStorage, InvalidResponse, MemoryStorage, PolicyError, TransportError
-from tests.flows.strangers import Answer, Asked
+from mcp_login import MemoryStorage, PolicyError
+from tests.flows.strangers import Answer
 from tests.hostile.attack import attack, refute
+from tests.hostile.parties import AuthorizationServer, Resource
 from tests.hostile.switches.network import (
     ADDRESS_OF_CONNECTION,
     ADDRESS_SPACES,
-    ADDRESSES_OF_A_NAME,
-    LEAST_PRIVATE_SO_FAR,
-    LENGTH_OF_CREDENTIALS,
-    LENGTH_OF_URLS,
-    NUMBER_OF_ISSUERS,
-    ONE_LOOK_UP,
 )
-from tests.hostile.world import AuthorizationServer, Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from tests.hostile.world import World
 
@@ -187,101 +179,6 @@ def test_what_parsers_could_read_in_two_ways_reaches_nobody(
     assert service.connections == 0
 
 
-# --- names that change their mind
-
-
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that refuses connections, and that nobody else gets."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield sock.getsockname()[1]
-
-
-class Turning(list[str]):
-    """The addresses of a name that are others at each look-up; the last ones stay."""
-
-    def __init__(self, *answers: str) -> None:
-        super().__init__(answers)
-        self._left = list(answers)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([self._left.pop(0) if len(self._left) > 1 else self._left[0]])
-
-
-@attack(PRACTICES, ONE_LOOK_UP)
-def test_a_name_that_turns_between_check_and_connection_leads_nowhere_else(world: World) -> None:
-    """DNS rebinding, security best practices: "resolving to a safe IP initially, then to" a private one."""
-    resource, server = world.server()
-    host = world.host("turning.example.com", "93.184.216.99", "192.168.1.1")
-    world.names.addresses["turning.example.com"] = Turning("93.184.216.99", "192.168.1.1")
-    server.metadata["registration_endpoint"] = f"{host.origin}/register"
-    world.log_in(resource.url)
-    refute("192.168.1.1" in world.names.connected, "a host inside was connected to")
-    assert "93.184.216.99" in world.names.connected
-
-
-@attack(PRACTICES, LEAST_PRIVATE_SO_FAR)
-def test_a_name_that_turns_between_two_requests_leads_nowhere_else(world: World) -> None:
-    """The person named this server, wherever it is; it is not two places at once."""
-    resource, _ = world.server()
-    router = world.host("router.example.com", "192.168.1.1")
-
-    def turn(_: Asked) -> Answer:
-        world.names.addresses["mcp.example.com"] = ["192.168.1.1"]
-        return Answer(404)
-
-    resource.on["/.well-known/oauth-protected-resource/mcp"] = turn
-    outcome = world.ask(resource.url)
-    refute(router.connections, "a host inside was connected to")
-    assert isinstance(outcome.error, PolicyError)
-
-
-@attack(PRACTICES, ADDRESS_SPACES)
-def test_a_server_whose_name_turns_to_this_machine_opens_nothing_on_it(world: World) -> None:
-    """Where a server lives is judged by a connection with a valid certificate, not by what its name says by then."""
-    service = world.service()
-    resource, _ = world.server(port=service.port)
-    turns = iter([False, True])
-
-    def answer(_: Asked) -> Answer:
-        if next(turns, True):
-            world.names.addresses["mcp.example.com"] = ["127.0.0.1"]
-        return Answer(401, headers={"WWW-Authenticate": f'Bearer resource_metadata="{service.origin}/admin"'})
-
-    resource.on["/mcp"] = answer
-    outcome = world.ask(resource.url)
-    refute(service.asked, "a service on loopback was asked")
-    assert isinstance(outcome.error, PolicyError)
-
-
-@pytest.mark.parametrize("inside", ["10.0.0.5", "fd00::5"])
-@attack(SSRF, ADDRESS_OF_CONNECTION)
-def test_of_a_name_with_two_addresses_the_one_inside_is_no_way_out(world: World, closed_port: int, inside: str) -> None:
-    """The public one refuses, or is slow, so that the other is tried."""
-    resource, server = world.server()
-    host = world.host("two.example.com", inside)
-    world.names.addresses["two.example.com"] = ["93.184.216.98", inside]
-    world.names.routes["93.184.216.98", 443] = closed_port
-    server.metadata["registration_endpoint"] = f"{host.origin}/register"
-    world.log_in(resource.url)
-    refute(inside in world.names.connected, "a host inside was connected to")
-
-
-@attack("CWE-406", ADDRESSES_OF_A_NAME)
-def test_a_name_with_many_addresses_sweeps_no_network(world: World, closed_port: int) -> None:
-    """Each costs a connection to somebody who may have nothing to do with it."""
-    resource, server = world.server()
-    world.names.addresses["sweep.example.com"] = addresses = [f"93.184.217.{n}" for n in range(40)]
-    world.names.routes.update({(address, 443): closed_port for address in addresses})
-    server.metadata["registration_endpoint"] = "https://sweep.example.com/register"
-    outcome = world.log_in(resource.url)
-    tried = [ip for ip in world.names.connected if ip in addresses]
-    refute(len(tried) > 16, "more than a few addresses were connected to")
-    assert len(tried) == 16
-    assert isinstance(outcome.error, TransportError)
-
-
 # --- from where to where
 
 
@@ -419,75 +316,3 @@ def test_a_browser_is_sent_to_nothing_inside(world: World, place: str) -> None:
     outcome = world.log_in(resource.url, on_authorization_url=open_it, callback_timeout=0.1)
     refute(opened, "the person's browser was sent inside")
     assert isinstance(outcome.error, PolicyError)
-
-
-@pytest.mark.parametrize("long", ["endpoint", "client_id", "scopes"])
-@attack("RFC 9110 section 4.1", LENGTH_OF_URLS)
-def test_a_browser_is_given_no_url_that_it_cannot_take(world: World, long: str) -> None:
-    """Its command line has an end; what is cut off might be the state."""
-    resource, server = world.server()
-    if long == "endpoint":
-        server.metadata["authorization_endpoint"] = f"{server.host.origin}/authorize?{'a' * 30_000}"
-    elif long == "client_id":
-        server.on["/register"] = lambda _: Answer(201, {"client_id": "c" * 30_000})
-    else:
-        scopes = " ".join(f"scope{n}/{'&' * 40}" for n in range(140))
-        resource.challenge = f'Bearer scope="{scopes}"'
-    outcome = world.ask(resource.url)
-    refute(any(len(url) > 8000 for url in world.person.urls), "a browser was given more than 8,000 characters")
-    assert isinstance(outcome.error, PolicyError)
-    assert "8,000" in str(outcome.error)
-
-
-# --- how many
-
-
-@attack("RFC 9728 section 7.6", NUMBER_OF_ISSUERS)
-def test_of_many_authorization_servers_a_few_are_tried(world: World) -> None:
-    resource, _ = world.server()
-    many = world.host("many.example.com")
-    resource.metadata["authorization_servers"] = [f"{many.origin}/{n}" for n in range(12)]
-    outcome = world.log_in(resource.url)
-    refute(len(many.asked) > 12, "more than four issuers were asked for their metadata")
-    assert len(many.asked) == 12  # at three places each
-    assert isinstance(outcome.error, InvalidResponse)
-
-
-@attack(SSRF, NUMBER_OF_ISSUERS)
-def test_a_login_sends_no_more_requests_than_the_documents_say(world: World) -> None:
-    """The sum of all that a resource can make us ask for, before a person is asked: see "Named limits and time-outs"."""
-    resource, _ = world.server(path="/mcp/")
-    many = world.host("many.example.com")
-    counted = iter(range(10_000))
-
-    def again(asked: Asked) -> Answer:
-        status = 307 if asked.method == "POST" else 302
-        return Answer(status, headers={"Location": f"{asked.path}?{next(counted)}"})
-
-    resource.host.answer = again
-    many.answer = again
-    world.log_in(resource.url)
-    documents = [asked for asked in resource.host.asked if asked.method == "GET"]
-    resource.host.answer = lambda asked: resource(asked) or Answer(404)
-    resource.metadata["authorization_servers"] = [f"{many.origin}/{n}" for n in range(6)]
-    world.log_in(resource.url)
-    refute(len(many.asked) > 48, "more requests than the documents say")
-    assert (len(documents), len(many.asked)) == (12, 48)
-
-
-@pytest.mark.parametrize("what", ["access_token", "refresh_token", "client_secret", "revocation_endpoint"])
-@attack("CWE-770", LENGTH_OF_CREDENTIALS, LENGTH_OF_URLS)
-def test_what_is_kept_of_a_login_has_a_limit(world: World, tmp_path: Path, what: str) -> None:
-    """A keychain is for small secrets."""
-    resource, server = world.server()
-    if what == "client_secret":
-        server.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_post"]
-        server.on["/register"] = lambda _: Answer(201, {"client_id": "c", "client_secret": "s" * 900_000})
-    elif what == "revocation_endpoint":
-        server.metadata[what] = f"{server.host.origin}/{'r' * 900_000}"
-    else:
-        server.answer[what] = "t" * 900_000
-    outcome = world.log_in(resource.url, storage=FileStorage(tmp_path / "kept"))
-    kept = sum(file.stat().st_size for file in (tmp_path / "kept").rglob("*") if file.is_file())
-    refute(kept > 300_000, "it is kept")
-    assert isinstance(outcome.error, (InvalidResponse, PolicyError))

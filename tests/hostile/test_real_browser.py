@@ -17,13 +17,12 @@ from selenium.webdriver.support.wait import WebDriverWait
 from tests.flows.strangers import Answer, Asked
 from tests.hostile.attack import attack, refute
 from tests.hostile.open_login import OpenLogin
+from tests.hostile.parties import AuthorizationServer, Resource
 from tests.hostile.switches.listener import (
-    ANSWER_ONLY_BY_GET,
     ANSWER_ONLY_BY_NAVIGATION,
     LED_AWAY,
     NO_PREFETCH,
 )
-from tests.hostile.world import AuthorizationServer, Resource
 from tests.real.chromium import Desk, desk
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ Promise.allSettled(ways).then(seen => document.title = seen.some(isRead) ? "Read
 </script>"""
 
 
-@attack("RFC 9700 section 4.7.1; W3C Fetch Metadata", ANSWER_ONLY_BY_NAVIGATION, NO_PREFETCH, ANSWER_ONLY_BY_GET)
+@attack("RFC 9700 section 4.7.1; W3C Fetch Metadata", ANSWER_ONLY_BY_NAVIGATION)
 def test_a_page_ends_no_login_without_leading_there(world: World, person: Desk) -> None:
     """It knows all that there is to know, `state` included: a hostile authorization server, or a script on a good one."""
     with opened(world) as (login, server):
@@ -129,7 +128,7 @@ def test_a_page_ends_no_login_without_leading_there(world: World, person: Desk) 
         assert login.ended().error is None
 
 
-@attack("RFC 9110 section 9.2.1; fetch standard, Sec-Purpose", NO_PREFETCH, ANSWER_ONLY_BY_NAVIGATION)
+@attack("RFC 9110 section 9.2.1; fetch standard, Sec-Purpose", NO_PREFETCH)
 def test_a_link_that_is_fetched_in_advance_works_when_it_is_opened(world: World, person: Desk) -> None:
     """A consent page whose button is a link to the redirect URI: browsers fetch it before anybody has said yes."""
     with opened(world) as (login, server):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import httpx2
 import pytest
 import trustme
 
@@ -14,6 +15,7 @@ import mcp_login.sync
 from mcp_login import InvalidResponse, MemoryStorage, PolicyError, TransportError
 from tests.flows.strangers import Answer, Asked
 from tests.hostile.attack import attack, refute
+from tests.hostile.exposure import given_by
 from tests.hostile.raw import Wire, after_request, open_raw, tunnel
 from tests.hostile.switches.network import (
     ADDRESS_OF_CONNECTION,
@@ -28,7 +30,8 @@ from tests.hostile.switches.network import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.hostile.world import Host, World
+    from tests.hostile.parties import Host
+    from tests.hostile.world import World
 
 __all__: list[str] = []
 
@@ -43,8 +46,8 @@ def redirect(status: int, location: str) -> Callable[[Asked], Answer]:
     return lambda _: Answer(status, headers={"Location": location})
 
 
-@pytest.mark.parametrize("status", [302, 307])
-@attack("CVE-2026-64684", REDIRECTS_OF_SECRETS)
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@attack("CVE-2026-64684; RFC 9700 section 4.12", REDIRECTS_OF_SECRETS)
 def test_a_code_follows_no_redirect(world: World, status: int) -> None:
     resource, server = world.server()
     thief = world.host("thief.example.com")
@@ -52,6 +55,7 @@ def test_a_code_follows_no_redirect(world: World, status: int) -> None:
     outcome = world.log_in(resource.url)
     refute(thief.connections, "the code went to somebody else")
     assert isinstance(outcome.error, InvalidResponse)
+    assert outcome.shows(*given_by(server)) == []
 
 
 @attack("CVE-2026-64684", REDIRECTS_OF_SECRETS)
@@ -76,7 +80,7 @@ def test_a_revoked_token_follows_no_redirect(world: World) -> None:
     server.on["/revoke"] = redirect(308, f"{thief.origin}/collect")
     outcome = world.attempt(lambda: mcp_login.sync.logout(resource.url, storage=storage))
     refute(any(map(thief.saw, server.given["access_token"])), "a token went to somebody else")
-    assert outcome.value.deleted
+    assert (outcome.value.deleted, outcome.value.revoked) == (True, False)
 
 
 @attack("CVE-2026-64684", REDIRECTS_OF_SECRETS)
@@ -89,7 +93,7 @@ def test_a_software_statement_follows_no_redirect(world: World) -> None:
     assert isinstance(outcome.error, InvalidResponse)
 
 
-@pytest.mark.parametrize("library", [httpx, pytest.importorskip("httpx2")], ids=["httpx", "httpx2"])
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
 @attack("CVE-2026-64684", CALLERS_REDIRECTS)
 def test_a_code_follows_no_redirect_of_the_callers_client_either(world: World, library: Any) -> None:
     resource, server = world.server()
@@ -111,15 +115,29 @@ def test_a_code_follows_no_redirect_of_the_callers_client_either(world: World, l
         ("elsewhere.example.net", "93.184.216.200", 443, True),
         ("mcp.example.com", "93.184.216.10", 8443, True),
         ("mcp.example.com", "93.184.216.10", 80, False),
-        ("intranet.example.com", "10.0.0.5", 443, True),
-        ("169.254.169.254", "169.254.169.254", 80, False),
     ],
-    ids=["another host", "another port", "without TLS", "inside", "a cloud's metadata"],
+    ids=["another host", "another port", "without TLS"],
 )
-@attack(PRACTICES, REDIRECTS_WITHIN_THE_ORIGIN, ADDRESS_OF_CONNECTION)
+@attack(PRACTICES, REDIRECTS_WITHIN_THE_ORIGIN)
 def test_metadata_is_not_fetched_from_another_origin_by_redirect(
     world: World, name: str, address: str, port: int, tls: bool
 ) -> None:
+    no_redirect_leads_to(world, name, address, port, tls)
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "port", "tls"),
+    [("intranet.example.com", "10.0.0.5", 443, True), ("169.254.169.254", "169.254.169.254", 80, False)],
+    ids=["inside", "a cloud's metadata"],
+)
+@attack(PRACTICES, REDIRECTS_WITHIN_THE_ORIGIN, ADDRESS_OF_CONNECTION)
+def test_metadata_is_not_fetched_from_inside_by_redirect(
+    world: World, name: str, address: str, port: int, tls: bool
+) -> None:
+    no_redirect_leads_to(world, name, address, port, tls)
+
+
+def no_redirect_leads_to(world: World, name: str, address: str, port: int, tls: bool) -> None:
     """ "Redirect chains: Normal-looking URLs that redirect to internal resources"."""
     resource, _ = world.server()
     target = world.host(name, address, port=port, tls=tls)
@@ -195,7 +213,7 @@ def test_a_server_that_is_not_who_it_should_be_gets_nothing(
 def proxy(world: World) -> Iterator[Host]:
     """An HTTP proxy that the environment names for https. It finds every host of the world by its name."""
     with open_raw(tunnel(lambda target: _port(world, target))) as raw:
-        from tests.hostile.world import Host
+        from tests.hostile.parties import Host
 
         yield Host(raw.origin, raw)
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["PARTS", "ROOT", "Part", "find", "in_ci", "install", "need", "to_be_had"]
+__all__ = ["PARTS", "ROOT", "Part", "become_root", "find", "in_ci", "install", "need", "to_be_had"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = Path(__file__).with_name("package.json")
@@ -169,7 +169,7 @@ def _run(command: Sequence[str | Path], *, cwd: Path | None = None, seconds: flo
     return done.returncode == 0
 
 
-def _become_root() -> list[str] | None:
+def become_root() -> list[str] | None:
     """What to put before a command that root has to run; None where that can't or shouldn't be had."""
     if not hasattr(os, "geteuid"):
         return None
@@ -184,7 +184,7 @@ def install_debian_packages() -> None:
     missing = sorted(package for package, program in DEBIAN.items() if _program(program) is None)
     if not missing or _program("apt-get") is None:
         return
-    root = _become_root()
+    root = become_root()
     if root is None:
         _say(f"left out, as they need root: apt-get install {' '.join(missing)}")
         return

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from mcp_login import AuthorizationUrl
 
-__all__ = ["announcement", "host_shown", "known_issuers", "same_site"]
+__all__ = ["announcement", "host_shown", "is_own_page", "known_issuers", "same_site"]
 
 #: The most columns of a line, and the most lines of scopes.
 WIDTH = 80
@@ -55,8 +55,7 @@ def announcement(url: AuthorizationUrl, known: Callable[[], Collection[tuple[str
         return None
     # Another server may name an issuer that is known from a server that is trusted.
     is_known = (_host(resource), url.issuer) in known()
-    # What was approved there says nothing of a page of somebody else, to which that issuer now leads.
-    if is_known and readable and same_site(_host(issuer), _host(page)):
+    if is_known and readable and is_own_page(_host(page), _host(issuer)):
         return None
     rows = [
         ("resource", [printable((url.resource or url.server_url).partition("?")[0])]),
@@ -79,6 +78,11 @@ def announcement(url: AuthorizationUrl, known: Callable[[], Collection[tuple[str
             "",
         ]
     )
+
+
+def is_own_page(page: str, issuer: str) -> bool:
+    """Whether what was approved at an issuer's host says anything of the page to which that issuer now leads."""
+    return same_site(issuer, page)
 
 
 def same_site(host: str, other: str) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
 from mcp_login.errors import AuthorizationErrorResponse, InvalidResponse, IssuerMismatch, PolicyError
 
 from .error_response import error_fields, hint_for, redact
-from .pkce import code_challenge, code_verifier
+from .pkce import code_verifier, proof_parameters
 from .scope import format_scope
 from .uri import require_secure
 
@@ -112,8 +112,7 @@ class AuthorizationRequest:
             "client_id": self.client_id,
             "redirect_uri": self.redirect_uri,
             "state": self.state,
-            "code_challenge": code_challenge(self.code_verifier),
-            "code_challenge_method": "S256",
+            **proof_parameters(self.code_verifier),
         }
         scope = format_scope(self.scopes)
         if scope is not None:

@@ -6,7 +6,7 @@ import re
 from base64 import urlsafe_b64encode
 from hashlib import sha256
 
-__all__ = ["CODE_CHALLENGE_METHOD", "code_challenge", "code_verifier"]
+__all__ = ["CODE_CHALLENGE_METHOD", "code_challenge", "code_verifier", "proof_parameters"]
 
 #: OAuth 2.1 section 4.1.1: the method that a client capable of it must use. "plain" is not offered.
 CODE_CHALLENGE_METHOD = "S256"
@@ -33,6 +33,11 @@ def code_challenge(verifier: str) -> str:
     if _VERIFIER.fullmatch(verifier) is None:
         raise ValueError("a code verifier has 43 to 128 letters, digits, '-', '.', '_' and '~'")
     return _base64url(sha256(verifier.encode("ascii")).digest())
+
+
+def proof_parameters(verifier: str) -> dict[str, str]:
+    """What an authorization request says of `verifier` (RFC 7636 section 4.3)."""
+    return {"code_challenge": code_challenge(verifier), "code_challenge_method": CODE_CHALLENGE_METHOD}
 
 
 def _base64url(data: bytes) -> str:

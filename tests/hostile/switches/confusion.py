@@ -14,7 +14,6 @@ __all__ = [
     "ENDPOINT_QUERY",
     "ISSUER_OF_METADATA",
     "ISSUER_OF_RESPONSE",
-    "LOG_LINES",
     "ONE_OF_EACH",
     "OWN_SEEDS",
     "RESOURCE_OF_METADATA",
@@ -59,11 +58,7 @@ AUDIENCE = Switch("resource indicators", (("mcp_login.obtaining.Obtaining._resou
 
 #: What a registration gave is kept for each issuer, and looked at again.
 OWN_SEEDS = Switch(
-    "registrations by issuer",
-    (
-        ("mcp_login.grants.client_registration.client_key", lambda *_: "client"),
-        ("mcp_login.grants.authorization_code.client_key", lambda *_: "client"),
-    ),
+    "registrations by issuer", (("mcp_login.grants.client_registration.client_key", lambda *_: "client"),)
 )
 
 #: Tokens of another type than Bearer are refused.
@@ -71,14 +66,3 @@ TOKEN_TYPE = Switch("token types", (("mcp_login.protocol.token._require_bearer",
 
 #: Scopes that nobody asked for are told.
 SCOPE_REPORT = Switch("unrequested scopes", (("mcp_login.keeping.Keeping._report_scopes", nothing),))
-
-
-def _as_it_is(text: str, limit: int = 300) -> str:
-    return text[:limit]
-
-
-#: Words of servers are cleaned before they are shown.
-LOG_LINES = Switch(
-    "words of servers are cleaned",
-    (("mcp_login.errors.printable", _as_it_is), ("mcp_login.protocol.error_response.printable", _as_it_is)),
-)

@@ -6,7 +6,6 @@ import json
 import re
 from typing import Any
 
-from mcp_login.storage import record
 from tests.hostile.attack import Switch
 
 __all__ = [
@@ -22,10 +21,6 @@ __all__ = [
 ]
 
 
-def _as_it_is(text: str, _limit: int = 0) -> str:
-    return text
-
-
 def _whole(text: str, _limit: int = 0) -> str:
     return "".join(c for c in text if c.isprintable())
 
@@ -34,24 +29,18 @@ def _last_two_labels(host: str, other: str) -> bool:
     return host.split(".")[-2:] == other.split(".")[-2:]
 
 
-#: Every place that takes the characters of strangers out of what is shown.
-_PRINTABLE = tuple(
-    f"mcp_login.{module}.printable"
-    for module in (
-        *("discovery", "session", "browser.pages", "browser.terminal"),
-        *("cli.announcement", "cli.failure", "cli.login", "cli.logout", "cli.screen"),
-        *("grants.client_registration", "grants.last_page", "network.failure", "network.policy"),
-        *("protocol.error_response", "protocol.resource", "protocol.uri"),
-        # The last: what is loaded for the sake of the others takes it from there.
-        "errors",
-    )
-)
-
 #: Dropping what controls a terminal or the direction of text.
-CLEANED = Switch("cleaned text", tuple((name, _as_it_is) for name in _PRINTABLE))
+CLEANED = Switch("cleaned text", (("mcp_login.errors._fit", str),))
 
-#: Shortening what strangers say.
-SHORTENED = Switch("short text", tuple((name, _whole) for name in _PRINTABLE))
+#: Shortening what strangers say: in the last page, in the command's words, and in what both of them quote.
+SHORTENED = Switch(
+    "short text",
+    tuple(
+        (f"mcp_login.{module}.printable", _whole)
+        # The last: what is loaded for the sake of the others takes it from there.
+        for module in ("browser.pages", "cli.failure", "protocol.error_response", "errors")
+    ),
+)
 
 #: Escaping what means something in HTML.
 ESCAPED_MARKUP = Switch("escaped markup", (("mcp_login.browser.pages.html.escape", lambda text, **_: text),))
@@ -76,13 +65,7 @@ PUBLIC_SUFFIXES = Switch("the list of public suffixes", (("mcp_login.cli.announc
 
 #: That a known issuer says nothing of a page elsewhere.
 KNOWN_BY_PAGE_TOO = Switch(
-    "known issuers at known pages",
-    (
-        (
-            "mcp_login.cli.announcement.same_site",
-            lambda host, other: (host, other) != ("mcp.example.com", "accounts.example.org"),
-        ),
-    ),
+    "known issuers at known pages", (("mcp_login.cli.announcement.is_own_page", lambda *_: True),)
 )
 
 #: Showing names as the network knows them.
@@ -91,11 +74,5 @@ NETWORK_NAMES = Switch(
     (("mcp_login.cli.announcement.host_shown", lambda host: host.encode().decode("idna")),),
 )
 
-#: Taking no token that isn't of visible ASCII, neither from a server nor from a storage.
-VISIBLE_TOKENS = Switch(
-    "visible tokens",
-    (
-        ("mcp_login.protocol.token._VISIBLE", re.compile(r"[\s\S]+")),
-        ("mcp_login.storage.record._FIELDS", {**record._FIELDS, "access_token": lambda _: True}),
-    ),
-)
+#: Taking no token from a server that isn't of visible ASCII.
+VISIBLE_TOKENS = Switch("visible tokens", (("mcp_login.protocol.token._VISIBLE", re.compile(r"[\s\S]+")),))

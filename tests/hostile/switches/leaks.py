@@ -6,47 +6,25 @@ import contextlib
 import ssl
 from typing import Any
 
-from mcp_login.network.http import HttpClient
 from tests.hostile.attack import Switch, nothing
 
 __all__ = [
     "CALLERS_CREDENTIALS",
     "DISCRETION",
     "KEY_LOG",
+    "PORTAL_FRAMES",
     "PROXY_PASSWORD",
     "QUERIES",
     "REDACTION",
-    "SECRETS_STAY",
     "TOKEN_BOUNDARY",
     "TRACEBACKS",
+    "TWINS",
 ]
 
 
 def _itself(value: Any, *_: Any) -> Any:
     return value
 
-
-def _anywhere(response: Any, url: Any) -> Any:
-    location = response.header("location")
-    return None if location is None else url.join(location)
-
-
-_send = HttpClient.send
-
-
-async def _send_on(self: HttpClient, request: Any, **keywords: Any) -> Any:
-    return await _send(self, request, **{**keywords, "follow_redirects": True})
-
-
-#: No redirect is followed with a secret, and none leaves its origin.
-SECRETS_STAY = Switch(
-    "redirects with secrets are not followed",
-    (
-        ("mcp_login.network.http.HttpClient.send", _send_on),
-        ("mcp_login.network.http._may_be_repeated", lambda _: True),
-        ("mcp_login.network.http._redirect_target", _anywhere),
-    ),
-)
 
 #: Which requests may carry a token, and whose challenges count.
 TOKEN_BOUNDARY = Switch(
@@ -58,10 +36,7 @@ TOKEN_BOUNDARY = Switch(
 )
 
 #: Secrets that a server quotes are masked.
-REDACTION = Switch(
-    "quoted secrets are masked",
-    (("mcp_login.protocol.error_response.redact", _itself), ("mcp_login.errors.printable", _itself)),
-)
+REDACTION = Switch("quoted secrets are masked", (("mcp_login.protocol.error_response.redact", _itself),))
 
 #: What HTTP libraries log of our requests.
 DISCRETION = Switch(
@@ -73,20 +48,16 @@ QUERIES = Switch(
     "queries of URLs are not shown",
     (
         ("mcp_login.errors._without_query", _itself),
-        ("mcp_login.network.http._without_query", str),
         ("mcp_login.protocol.uri._cut", _itself),
     ),
 )
 
-#: What is raised brings no local variables of ours along.
-TRACEBACKS = Switch(
-    "tracebacks hold no local variables",
-    (
-        ("mcp_login.tracebacks.forget_locals", nothing),
-        ("mcp_login.portal.forget_locals", nothing),
-        ("mcp_login.errors.AuthError.twin", _itself),
-    ),
+#: What is raised brings no local variables of ours along: not those of the public functions, nor of the work on the portal.
+TRACEBACKS = Switch("tracebacks hold no local variables", (("mcp_login.tracebacks.forget_locals", nothing),))
+PORTAL_FRAMES = Switch(
+    "foreign errors leave the portal without its frames", (("mcp_login.portal.forget_locals", nothing),)
 )
+TWINS = Switch("our errors leave the portal without a past", (("mcp_login.errors.AuthError.twin", _itself),))
 
 
 def _built_by_the_client(client: Any, request: Any, url: str, extensions: dict[str, Any]) -> Any:

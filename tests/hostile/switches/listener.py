@@ -7,6 +7,7 @@ from typing import Any
 
 from mcp_login.browser.exchange import Answer
 from mcp_login.browser.listener import LoopbackListener
+from mcp_login.browser.pages import Outcome, render
 from tests.hostile.attack import Switch, nothing
 
 __all__ = [
@@ -21,10 +22,10 @@ __all__ = [
     "LED_AWAY",
     "LOOPBACK_ONLY",
     "NO_PREFETCH",
-    "PAGE_FOR_ONE",
     "PKCE",
     "ROOM_FOR_COOKIES",
-    "STATE",
+    "SAME_ANSWER",
+    "SECRET_ADDRESS",
     "TARGET_COUNTS",
 ]
 
@@ -61,15 +62,6 @@ TARGET_COUNTS = Switch(
     ),
 )
 
-#: Comparing the `state`.
-STATE = Switch(
-    "the state",
-    (
-        ("mcp_login.grants.consent.matches_state", _always),
-        ("mcp_login.protocol.authorization.hmac.compare_digest", _always),
-    ),
-)
-
 #: That a form's POST, and a look at what is there, is no answer.
 ANSWER_ONLY_BY_GET = Switch(
     "GET only",
@@ -82,19 +74,22 @@ ANSWER_ONLY_BY_NAVIGATION = Switch("Sec-Fetch-Dest and -Mode", (("mcp_login.brow
 #: That what a browser fetches in advance is no answer.
 NO_PREFETCH = Switch("Sec-Purpose", (("mcp_login.browser.listener.is_prefetch", _never),))
 
-#: That the last page is for the browser that brought the answer.
-PAGE_FOR_ONE = Switch(
+#: That the last page is for the browser that brought the answer: nobody else knows where it is, nor is led there.
+SECRET_ADDRESS = Switch(
     "the secret address of the last page",
-    (
-        ("mcp_login.browser.listener.result_path", lambda path: f"{path}/result"),
-        ("mcp_login.browser.listener.is_same", _always),
-    ),
+    (("mcp_login.browser.listener.result_path", lambda path: f"{path}/result"),),
 )
+SAME_ANSWER = Switch("the answer that led to the last page", (("mcp_login.browser.listener.is_same", _always),))
 
-#: That a browser is led away from the address with the code.
+#: That a browser is led away from the address with the code: without it, the page is right there.
 LED_AWAY = Switch(
     "the redirect to the last page",
-    (("mcp_login.browser.listener.led_to", lambda _: Answer(HTTPStatus.OK, b"<title>You are logged in</title>")),),
+    (
+        (
+            "mcp_login.browser.listener.led_to",
+            lambda _: Answer(HTTPStatus.OK, render(Outcome.RECEIVED), is_last=True),
+        ),
+    ),
 )
 
 #: The header fields of every answer.
@@ -135,5 +130,5 @@ BOTH_LOOPBACKS = Switch(
     "both addresses of localhost", (("mcp_login.browser.listener.loopback_addresses", lambda _: ["127.0.0.1"]),)
 )
 
-#: That the verifier can't be guessed.
-PKCE = Switch("PKCE", (("mcp_login.protocol.authorization.code_verifier", lambda _: "A" * 43),))
+#: That a code is worth nothing without the verifier.
+PKCE = Switch("PKCE", (("mcp_login.protocol.authorization.proof_parameters", lambda _: {}),))

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mcp_login.network.policy import AddressSpace
+from mcp_login.network.http import HttpClient
 from tests.hostile.attack import Switch, nothing
-
-if TYPE_CHECKING:
-    from mcp_login.protocol.message import HttpResponse
 
 __all__ = [
     "ADDRESSES_OF_A_NAME",
@@ -18,10 +14,10 @@ __all__ = [
     "ADDRESS_SPACES",
     "CALLERS_REDIRECTS",
     "CERTIFICATES",
-    "DRAIN",
     "LEAST_PRIVATE_SO_FAR",
     "LENGTH_OF_CREDENTIALS",
     "LENGTH_OF_URLS",
+    "NO_UNPACKING",
     "NUMBER_OF_ISSUERS",
     "NUMBER_OF_REDIRECTS",
     "NUMBER_OF_VALUES",
@@ -31,8 +27,10 @@ __all__ = [
     "SIZE_OF_AN_EXCHANGE",
     "SIZE_OF_A_BODY",
     "SIZE_OF_A_HEAD",
+    "SIZE_OF_A_REFUSAL",
     "TIME_OF_ALL_DOCUMENTS",
     "TIME_OF_AN_EXCHANGE",
+    "TIME_OF_A_REFUSAL",
 ]
 
 
@@ -48,11 +46,7 @@ ADDRESS_SPACES = Switch(
 
 #: Judging the very address that is connected to; what a URL shows by itself is still judged.
 ADDRESS_OF_CONNECTION = Switch(
-    "the address of the connection",
-    (
-        ("mcp_login.network.policy.NetworkPolicy.check_address", nothing),
-        ("mcp_login.network.http.address_space", lambda _: AddressSpace.PUBLIC),
-    ),
+    "the address of the connection", (("mcp_login.network.policy.NetworkPolicy.check_address", nothing),)
 )
 
 
@@ -72,16 +66,27 @@ LEAST_PRIVATE_SO_FAR = Switch(
 )
 
 
-async def _follows(client: Any, channel: Any, request: Any, url: Any, _: bool) -> HttpResponse:
-    response: HttpResponse = replace(await client._answer(channel, request, url), url=request.url)
-    while response.status in (301, 302, 303, 307, 308) and (location := response.header("location")):
-        url = url.join(location)
-        response = await client._answer(channel, request, url)
-    return response
+_send = HttpClient.send
 
 
-#: A request with a secret in it goes to one URL only.
-REDIRECTS_OF_SECRETS = Switch("no redirect for secrets", (("mcp_login.network.http.HttpClient._exchange", _follows),))
+async def _follows(client: HttpClient, request: Any, **keywords: Any) -> Any:
+    return await _send(client, request, **{**keywords, "follow_redirects": True})
+
+
+def _anywhere(response: Any, url: Any) -> Any:
+    location = response.header("location")
+    return None if location is None else url.join(location)
+
+
+#: A request with a secret in it goes to one URL only, whoever asks for what.
+REDIRECTS_OF_SECRETS = Switch(
+    "no redirect for secrets",
+    (
+        ("mcp_login.network.http.HttpClient.send", _follows),
+        ("mcp_login.network.http._may_be_repeated", lambda _: True),
+        ("mcp_login.network.http._redirect_target", _anywhere),
+    ),
+)
 
 
 async def _as_it_likes(client: Any, request: Any, target: Any, extensions: Any) -> Any:
@@ -100,13 +105,7 @@ CALLERS_REDIRECTS = Switch(
 
 #: Redirects of metadata stay in their origin.
 REDIRECTS_WITHIN_THE_ORIGIN = Switch(
-    "redirects within the origin",
-    (
-        (
-            "mcp_login.network.http._redirect_target",
-            lambda response, url: url.join(response.header("location")) if response.header("location") else None,
-        ),
-    ),
+    "redirects within the origin", (("mcp_login.network.http._redirect_target", _anywhere),)
 )
 
 
@@ -150,5 +149,7 @@ SIZE_OF_A_HEAD = Switch(
 )
 NUMBER_OF_VALUES = Switch("values of a document", (("mcp_login.protocol.metadata.MAX_VALUES", 1 << 40),))
 
-#: Of a refusal that nobody will read, only the start is taken from the wire.
-DRAIN = Switch("draining", (("mcp_login.auth.DRAIN_BYTES", 1 << 40), ("mcp_login.auth.DRAIN_SECONDS", 3600.0)))
+#: Of a refusal that nobody will read, only the start is taken from the wire, as it is.
+SIZE_OF_A_REFUSAL = Switch("size of a refusal", (("mcp_login.auth.DRAIN_BYTES", 1 << 40),))
+TIME_OF_A_REFUSAL = Switch("time of a refusal", (("mcp_login.auth.DRAIN_SECONDS", 3600.0),))
+NO_UNPACKING = Switch("a refusal is not unpacked", (("mcp_login.auth._undecoded", lambda _: ""),))

@@ -37,14 +37,6 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 @pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that refuses connections, and that nobody else gets."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield sock.getsockname()[1]
-
-
-@pytest.fixture
 def silent_port() -> Iterator[int]:
     """A port of 127.0.0.1 whose connections are never completed: its queue is full."""
     with contextlib.ExitStack() as stack:

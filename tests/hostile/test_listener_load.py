@@ -1,0 +1,99 @@
+"""Who would wear the loopback listener out (RFC 8252 section 8; our own limits)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+from tests.hostile.attack import attack, refute
+from tests.hostile.cost import limited
+from tests.hostile.open_login import NAVIGATION, OpenLogin
+from tests.hostile.switches.listener import (
+    CONNECTION_LIMIT,
+    DISCARD_LIMIT,
+    HEAD_LIMIT,
+    ROOM_FOR_COOKIES,
+)
+
+__all__: list[str] = []
+
+
+@attack("RFC 8252 section 8; our own limit", CONNECTION_LIMIT)
+def test_hundreds_of_idle_connections_are_neither_kept_nor_in_the_way(login: OpenLogin) -> None:
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(socket.create_connection(("127.0.0.1", login.port))) for _ in range(200)]
+        # Some of them drip.
+        for number, peer in enumerate(idle):
+            with contextlib.suppress(OSError):
+                peer.sendall(f"GET {login.denied()}"[: number % 60].encode())
+        assert login.get("/").status == 404  # who is answered came after all of them
+        still_open = sum(1 for peer in idle if _is_open(peer))
+        page = login.browse(login.approved(), *NAVIGATION)
+        refute(still_open > 64, f"{still_open} connections are kept")
+        assert "You’re logged in" in page.page
+        assert login.ended().error is None
+
+
+def _is_open(peer: socket.socket) -> bool:
+    peer.setblocking(False)
+    try:
+        return peer.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
+@attack("RFC 6585 section 5; our own limit", HEAD_LIMIT)
+def test_a_head_without_an_end_is_not_kept(login: OpenLogin) -> None:
+    taken = 0
+    with limited(memory=16 << 20), socket.create_connection(("127.0.0.1", login.port), timeout=5) as peer:
+        peer.sendall(f"GET /callback HTTP/1.1\r\nHost: {login.authority}\r\nX: ".encode())
+        part = b"x" * 65536
+        with contextlib.suppress(OSError):
+            while taken < 64 << 20:
+                peer.sendall(part)
+                taken += len(part)
+    # What is on its way lies with the operating system: some MiB.
+    refute(taken > 32 << 20, f"{taken >> 20} MiB were taken of one line")
+    login.ends_well()
+
+
+@attack("RFC 9112 section 9.6; our own limit", DISCARD_LIMIT)
+def test_a_body_without_an_end_is_not_listened_to(login: OpenLogin) -> None:
+    taken = 0
+    with socket.create_connection(("127.0.0.1", login.port), timeout=5) as peer:
+        peer.sendall(
+            f"POST /callback HTTP/1.1\r\nHost: {login.authority}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        part = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+        with contextlib.suppress(OSError):
+            while taken < 64 << 20:
+                peer.sendall(part)
+                taken += len(part)
+    # What is on its way lies with the operating system: some MiB.
+    refute(taken > 32 << 20, f"{taken >> 20} MiB were taken of a body that nobody wants")
+    login.ends_well()
+
+
+@attack("RFC 6265 section 8.5", ROOM_FOR_COOKIES)
+def test_the_cookies_of_a_neighbour_do_not_keep_the_answer_out(login: OpenLogin) -> None:
+    """Cookies know no ports: what any server on 127.0.0.1 has set comes along, and a hostile one sets many."""
+    cookies = "; ".join(f"neighbour{number}={'x' * 3000}" for number in range(15))
+    said = login.browse(login.approved(), f"Cookie: {cookies}", *NAVIGATION)
+    refute(said.status == 431, "another server's cookies make every login fail")
+    assert login.ended().error is None
+
+
+def test_a_flood_of_wrong_answers_leaves_nothing_behind(login: OpenLogin) -> None:
+    """Neither in memory nor in the log, and nothing that tells how near a guess was."""
+    said: set[bytes] = set()
+    state = login.asked["state"]
+    with limited(memory=8 << 20):
+        for number in range(300):
+            said.add(login.get(f"/callback?state={state[: number % len(state)]}&code={'x' * 10_000}").raw)
+    assert len(said) == 1
+    login.ends_well()
+    # Of the connections, not more than the asyncio module's own words.
+    assert "x" * 100 not in login.ended().log
+    assert len(login.ended().log) < 100_000
