@@ -151,4 +151,4 @@ NUMBER_OF_VALUES = Switch("values of a document", (("mcp_login.protocol.metadata
 #: Of a refusal that nobody will read, only the start is taken from the wire, as it is.
 SIZE_OF_A_REFUSAL = Switch("size of a refusal", (("mcp_login.auth.DRAIN_BYTES", 1 << 40),))
 TIME_OF_A_REFUSAL = Switch("time of a refusal", (("mcp_login.auth.DRAIN_SECONDS", 3600.0),))
-NO_UNPACKING = Switch("a refusal is not unpacked", (("mcp_login.auth._undecoded", lambda response: response),))
+NO_UNPACKING = Switch("a refusal is not unpacked", (("mcp_login.auth._undecoded", lambda _: ""),))
