@@ -19,6 +19,7 @@ from tests.hostile.launchers import Launchers
 from tests.hostile.open_login import OpenLogin
 from tests.hostile.parties import AuthorizationServer, Resource
 from tests.hostile.switches.display import (
+    ADDRESSES_STAND_ALONE,
     ASCII_JSON,
     CLEANED,
     ESCAPED_MARKUP,
@@ -278,7 +279,6 @@ def test_a_page_of_somebody_else_s_is_announced(world: World, terminal: Terminal
     [
         ("mallory.github.io", "alice.github.io"),
         ("mallory.co.uk", "bank.co.uk"),
-        ("93.184.216.34", "93.1.216.34"),
         ("a.b.compute.amazonaws.com", "c.b.compute.amazonaws.com"),
     ],
 )
@@ -287,6 +287,11 @@ def test_a_neighbour_under_a_public_suffix_is_somebody_else(
     world: World, terminal: Terminal, resource: str, issuer: str
 ) -> None:
     is_announced(world, terminal, resource, issuer)
+
+
+@attack("RFC 9728 section 7.8", ADDRESSES_STAND_ALONE)
+def test_a_like_address_is_somebody_else(world: World, terminal: Terminal) -> None:
+    is_announced(world, terminal, "93.184.216.34", "93.1.216.34")
 
 
 def is_announced(world: World, terminal: Terminal, resource: str, issuer: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from tests.hostile.attack import Switch
 
 __all__ = [
+    "ADDRESSES_STAND_ALONE",
     "ASCII_JSON",
     "CLEANED",
     "ESCAPED_MARKUP",
@@ -25,8 +26,12 @@ def _whole(text: str, _limit: int = 0) -> str:
     return "".join(c for c in text if c.isprintable())
 
 
-def _last_two_labels(host: str, other: str) -> bool:
-    return host.split(".")[-2:] == other.split(".")[-2:]
+class _LastTwoLabels:
+    """Some people's idea of what is a site."""
+
+    @staticmethod
+    def privatesuffix(host: str) -> str:
+        return ".".join(host.split(".")[-2:])
 
 
 #: Dropping what controls a terminal or the direction of text.
@@ -45,23 +50,27 @@ SHORTENED = Switch(
 #: Escaping what means something in HTML.
 ESCAPED_MARKUP = Switch("escaped markup", (("mcp_login.browser.pages.html.escape", lambda text, **_: text),))
 
+
+class _AnyCharacters:
+    """The module `json`, with one of its options."""
+
+    @staticmethod
+    def dumps(data: Any, **options: Any) -> str:
+        return json.dumps(data, **{**options, "ensure_ascii": False})
+
+
 #: JSON in ASCII.
-ASCII_JSON = Switch(
-    "JSON in ASCII",
-    (("mcp_login.cli.output.json", type("Json", (), {"dumps": staticmethod(lambda data, **_: str_of(data))})),),
-)
-
-
-def str_of(data: Any) -> str:
-    """`data` as some programs print it: in any characters, and strings as they are."""
-    return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), json.dumps(data))
+ASCII_JSON = Switch("JSON in ASCII", (("mcp_login.cli.output.json", _AnyCharacters),))
 
 
 #: Telling who asks for what.
 TOLD = Switch("the announcement", (("mcp_login.cli.login.announcement", lambda *_: None),))
 
-#: Knowing which domains anybody can have.
-PUBLIC_SUFFIXES = Switch("the list of public suffixes", (("mcp_login.cli.announcement.same_site", _last_two_labels),))
+#: Knowing which domains anybody can have, and that an address has none.
+PUBLIC_SUFFIXES = Switch("the list of public suffixes", (("mcp_login.cli.announcement._suffixes", _LastTwoLabels),))
+ADDRESSES_STAND_ALONE = Switch(
+    "addresses have no domain", (("mcp_login.cli.announcement._stands_alone", lambda _: False),)
+)
 
 #: That a known issuer says nothing of a page elsewhere.
 KNOWN_BY_PAGE_TOO = Switch(
