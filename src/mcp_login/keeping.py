@@ -24,7 +24,7 @@ from .saving import save_later
 from .storage.ended import begin_anew
 from .storage.index import enter
 from .storage.record import Record
-from .storage.spent import is_spent, needs_notes, note_spent
+from .storage.spent import is_spent, needs_notes, note_tokens
 from .storage.wanted import ask_to_save
 from .unsaved import Unsaved, is_ended, is_superseded, settled, waiting_for, waiting_lock
 
@@ -185,13 +185,14 @@ class Keeping:
 
     async def note_spent(self, before: Record, after: Record | None) -> None:
         """Leave word for all processes that the refresh token of `before` was used up: it rotated, or (None) is dead."""
+        await self._note(before.refresh_token, None if after is None else after.refresh_token)
+
+    async def _note(self, spent: str | None, fresh: str | None) -> None:
         session = self._session
-        token = before.refresh_token
-        rotated = after is None or token != after.refresh_token
-        if token is None or not rotated or not needs_notes(session.chosen or session.storage):
+        if not needs_notes(session.chosen or session.storage):
             return
         try:
-            await in_thread(functools.partial(note_spent, session.key, token))
+            await in_thread(functools.partial(note_tokens, session.key, spent=spent, fresh=fresh))
         except (OSError, StorageError) as error:
             _log.debug("no word of a refresh could be left: %s", type(error).__name__)
 
@@ -245,6 +246,7 @@ class Keeping:
         unsaved = self._unsaved(record)
         known = [record] if unsaved.base is None else [record, Record.parse(unsaved.base)]
         await in_thread(functools.partial(begin_anew, session.storage, session.key, known))
+        await self._note(None, record.refresh_token)
         try:
             text = record.dump()
             await session.storage.save(session.key, text)

@@ -13,6 +13,7 @@ from .errors import (
     AuthError,
     AuthorizationErrorResponse,
     InvalidResponse,
+    PolicyError,
     StorageError,
     StorageLocked,
     StorageUnavailable,
@@ -51,6 +52,9 @@ PEER_LIMIT = 20.0
 
 #: Why a login is over that the server has not ended.
 _GONE = "whoever used up its refresh token is gone, with the tokens that came of it"
+
+#: Errors of a refresh that trying again later won't mend.
+_DEFINITE = (TokenErrorResponse, InvalidResponse, PolicyError)
 
 _log = logging.getLogger("mcp_login")
 
@@ -248,7 +252,7 @@ class Renewal:
             if demand.may_ask and await self._has_moved(record, demand):
                 _log.info("%s names another authorization server by now: logging in there", session.shown_url)
                 return None
-            if demand.explicit and demand.may_ask and isinstance(error, (TokenErrorResponse, InvalidResponse)):
+            if demand.explicit and demand.may_ask and isinstance(error, _DEFINITE):
                 # Whoever asks for a login wants one: the person is asked, and the old tokens stay until there are new ones.
                 _log.info("the refresh for %s was refused (%s): logging in", session.shown_url, type(error).__name__)
                 return None

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Literal
 
+from .endpoints import send_to_endpoint
 from .errors import AuthError, TokenErrorResponse
-from .network.policy import AddressSpace
 from .obtaining import opened_http
 from .protocol.token import build_revocation_request, parse_revocation_response
 
@@ -36,14 +36,13 @@ async def revoke(network: Network, record: Record, client: ClientInformation) ->
         (record.refresh_token, "refresh_token"),
         (record.access_token, "access_token"),
     )
-    floor = AddressSpace[record.address_space.upper()]
     problem: AuthError | None = None
     async with opened_http(network) as http:
         for token, hint in tokens:
             if token is None:
                 continue
             try:
-                await _revoke_one(http, floor, record.revocation_endpoint, client, token, hint)
+                record = await _revoke_one(http, record, record.revocation_endpoint, client, token, hint)
             except AuthError as error:
                 problem = problem or error  # the other one may be revoked all the same
     if problem is not None:
@@ -62,20 +61,23 @@ async def revoke_orphan(network: Network, record: Record, client: ClientInformat
 
 async def _revoke_one(
     http: HttpClient,
-    floor: AddressSpace,
+    record: Record,
     endpoint: str,
     client: ClientInformation,
     token: str,
     hint: Literal["refresh_token", "access_token"],
-) -> None:
+) -> Record:
+    """As `send_to_endpoint`, the record by what was seen meanwhile."""
     for name_empty_secret in (False, True):
         request = build_revocation_request(endpoint, client, token, hint, name_empty_secret=name_empty_secret)
         try:
-            parse_revocation_response(await http.send(request, floor=floor), secrets=request.secrets)
+            response, record = await send_to_endpoint(http, request, record)
+            parse_revocation_response(response, secrets=request.secrets)
         except TokenErrorResponse as error:
             # The MCP SDK's and FastMCP's servers want the parameter of public clients, too.
             wants_parameter = error.error == "invalid_request" and "client_secret" in (error.error_description or "")
             if name_empty_secret or client.client_secret is not None or not wants_parameter:
                 raise
         else:
-            return
+            break
+    return record

@@ -19,7 +19,7 @@ from mcp_login.storage.index import Index
 from mcp_login.storage.lifetime import is_good, is_in_doubt, margin, seconds_left
 from mcp_login.storage.paths import data_path, lock_path, note_path, state_path
 from mcp_login.storage.record import Record, dump_client, parse_client
-from mcp_login.storage.spent import is_spent, note_spent
+from mcp_login.storage.spent import is_spent, note_tokens
 
 from .checks import is_clean, judged, text_of
 
@@ -144,7 +144,7 @@ def spent(data: bytes) -> None:
     _write(path, data)
     known = hashlib.sha256(used.encode()).hexdigest().encode() in data
     assert not is_spent(key, used) or known
-    note_spent(key, used)
+    note_tokens(key, spent=used, fresh=None)
     assert is_spent(key, used)
     kept = path.read_text(encoding="ascii").splitlines()
     assert 1 <= len(kept) <= 64

@@ -22,7 +22,7 @@ import mcp_login.sync
 from mcp_login import AuthError, FileStorage, StorageError, StorageUnavailable
 from mcp_login.storage.index import Index
 from mcp_login.storage.record import record_key
-from mcp_login.storage.spent import note_spent
+from mcp_login.storage.spent import note_tokens
 from tests.flows.support import stored
 from tests.hostile.attack import attack, refute
 from tests.hostile.other_user import as_other, need_other_user, read_by_other
@@ -81,7 +81,7 @@ def test_nobody_else_reads_what_a_login_leaves(world: World, home: Path) -> None
     storage = FileStorage()
     outcome = world.attempt(lambda: mcp_login.sync.login(resource.url, **world.options(storage=storage)))
     assert outcome.error is None
-    note_spent(record_key(resource.url, None), server.given["refresh_token"][0])
+    note_tokens(record_key(resource.url, None), spent=server.given["refresh_token"][0], fresh=None)
     assert stored(storage, resource.url) is not None
     seen = read_by_other(home)
     refute(seen, "another user reads the files")

@@ -100,8 +100,8 @@ def _digests(record: Record) -> set[str]:
 def _change(storage: Storage, key: str, change: Callable[[_Note], _Note]) -> None:
     if storage.name == "memory":
         return
-    path = _path(storage, key)
     try:
+        path = _path(storage, key)
         before = _read(path)
         if change(before) == before:
             return

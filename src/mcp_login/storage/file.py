@@ -13,7 +13,7 @@ from mcp_login.errors import StorageError, StorageUnreadable
 from .bounded import BoundedCalls
 from .envelope import Envelope, seal, unseal
 from .lock import FileLock
-from .paths import data_path, lock_path
+from .paths import absolute, data_path, lock_path
 from .private_files import broken_path, private_directory, read_private, remove_private, set_aside, write_private
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class FileStorage:
     name = "file"
 
     def __init__(self, path: Path | None = None) -> None:
-        self._folder = data_path() / "credentials" if path is None else path.expanduser().absolute()
+        self._folder = data_path() / "credentials" if path is None else absolute(path)
         self._calls = BoundedCalls(f"The folder {self._folder}", _LIMIT)
 
     @property

@@ -1,4 +1,7 @@
-"""Where this library keeps its files. `MCP_LOGIN_HOME` replaces the user's own folders."""
+"""Where this library keeps its files. `MCP_LOGIN_HOME` replaces the user's own folders.
+
+Whoever asks for a folder is told `StorageUnavailable` where there is none, as for a user id without a home.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcp_login.errors import StorageUnavailable, printable
 from mcp_login.surroundings import stand_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .base import Storage
 
-__all__ = ["data_path", "lock_path", "note_path", "own_folders", "state_path"]
+__all__ = ["absolute", "data_path", "lock_path", "note_path", "own_folders", "state_path"]
 
 _APP = "mcp-login"
 
@@ -23,7 +29,7 @@ def data_path() -> Path:
         return home
     import platformdirs  # not on the warm path
 
-    return platformdirs.user_data_path(_APP, appauthor=False)
+    return _users_own(lambda: platformdirs.user_data_path(_APP, appauthor=False))
 
 
 def state_path() -> Path:
@@ -33,7 +39,7 @@ def state_path() -> Path:
         return home / "state"
     import platformdirs
 
-    return platformdirs.user_state_path(_APP, appauthor=False)
+    return _users_own(lambda: platformdirs.user_state_path(_APP, appauthor=False))
 
 
 def own_folders(path: Path) -> list[Path]:
@@ -45,7 +51,11 @@ def own_folders(path: Path) -> list[Path]:
         return [
             path
         ]  # not on the warm path: to ask for the user's folders, whose last part this is, loads platformdirs
-    for root in (data_path(), state_path()):
+    for root_of in (data_path, state_path):
+        try:
+            root = root_of()
+        except StorageUnavailable:
+            continue  # what has no place holds no path
         if path.is_relative_to(root):
             return [folder for folder in (*reversed(path.parents), path) if folder.is_relative_to(root)]
     return [path]
@@ -69,4 +79,29 @@ def _home() -> Path | None:
     if surroundings is not None:
         return surroundings.home
     home = os.environ.get("MCP_LOGIN_HOME")
-    return Path(home).expanduser().absolute() if home else None
+    return absolute(Path(home)) if home else None
+
+
+def absolute(path: Path) -> Path:
+    """`path` with the folder that a leading `~` stands for, and from the root. Raises `StorageUnavailable`."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise _homeless(str(path)) from None
+
+
+def _users_own(ask: Callable[[], Path]) -> Path:
+    # Where there is no home, platformdirs raises; older versions leave the ~, a folder of that name wherever the program runs.
+    try:
+        path = ask()
+    except RuntimeError:
+        raise _homeless("~") from None
+    if not path.is_absolute():
+        raise _homeless("~")
+    return path
+
+
+def _homeless(shown: str) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"There is no home folder for {printable(shown, 60)} on this machine. Set MCP_LOGIN_HOME to a folder of your own."
+    )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .base import Storage
 
-__all__ = ["is_spent", "needs_notes", "note_spent", "token_digest"]
+__all__ = ["is_spent", "needs_notes", "note_tokens", "token_digest"]
 
 #: How many of a login's tokens are remembered: a process that was silent for longer than that many refreshes is rare.
 _REMEMBERED = 64
@@ -36,13 +36,17 @@ def needs_notes(storage: Storage) -> bool:
     return bool(getattr(storage, "can_be_locked", False))
 
 
-def note_spent(key: str, token: str) -> None:
-    """Leave word that the refresh token `token` of the record `key` was used up. The caller holds the record's lock.
+def note_tokens(key: str, *, spent: str | None, fresh: str | None) -> None:
+    """Leave word that the refresh token `spent` of the record `key` was used up, and that `fresh` can be used.
 
-    Raises `StorageError`.
+    A server may give one again that it took back before. The caller holds the record's lock. Raises `OSError` and `StorageError`.
     """
-    known = [one for one in _read(key) if one != token_digest(token)]
-    write_private(_path(key), "\n".join([*known, token_digest(token)][-_REMEMBERED:]))
+    used, usable = ([] if token is None else [token_digest(token)] for token in (spent, fresh))
+    known = _read(key)
+    noted = [*(one for one in known if one not in used), *used]
+    noted = [one for one in noted if one not in usable][-_REMEMBERED:]
+    if used or noted != known:
+        write_private(_path(key), "\n".join(noted))
 
 
 def is_spent(key: str, token: str) -> bool:

@@ -23,8 +23,8 @@ __all__ = ["ask_to_save", "was_asked_to_save"]
 
 def ask_to_save(storage: Storage, key: str) -> None:
     """Leave word that the tokens of the record `key` are waited for. Raises nothing: it is a hint."""
-    path = note_path(storage, key, "wanted")
     with contextlib.suppress(OSError, StorageError):
+        path = note_path(storage, key, "wanted")
         private_directory(path.parent)
         os.close(open_private(path, os.O_WRONLY | os.O_CREAT))
 
@@ -33,6 +33,6 @@ def was_asked_to_save(storage: Storage, key: str) -> bool:
     """Whether there is such a word, which is taken away with that. Raises nothing."""
     try:
         note_path(storage, key, "wanted").unlink()
-    except OSError:
+    except (OSError, StorageError):
         return False
     return True
