@@ -13,7 +13,16 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from .errors import AuthError, InvalidResponse, IssuerMismatch, LoginNotNeeded, PolicyError, TransportError, printable
+from .errors import (
+    AuthError,
+    InvalidResponse,
+    IssuerMismatch,
+    LoginNotNeeded,
+    PolicyError,
+    TransportError,
+    printable,
+    without_query,
+)
 from .network.policy import AddressSpace
 from .protocol.authorization_server import (
     AuthorizationServerMetadata,
@@ -91,7 +100,7 @@ async def discover(
     floor = await http.space_of(server_url)
     if resource is None:
         if not challenged:
-            raise _not_needed(server_url.partition("?")[0], status)
+            raise _not_needed(without_query(server_url), status)
         server = await _legacy_server(http, server_url, floor, allow_http=allow_http)
         _check_issuer(issuer, (server.issuer,), server_url)
         require_pkce(server, trusted=trust_pkce)
@@ -211,7 +220,7 @@ def _redirect_target(response: HttpResponse, url: str) -> str | None:
 
 
 def _unavailable(response: HttpResponse) -> TransportError:
-    url = printable(response.url.partition("?")[0])
+    url = printable(without_query(response.url))
     return TransportError(
         f"{url} answered with HTTP status {response.status}. Try again later.",
         url=url,
@@ -272,7 +281,7 @@ async def _resource_metadata(
             if url != challenge_url:
                 raise
             _log.warning(
-                "The challenge of %s names no place to look for its metadata: %s", server_url.partition("?")[0], error
+                "The challenge of %s names no place to look for its metadata: %s", without_query(server_url), error
             )
             refusal = error
             continue

@@ -51,10 +51,14 @@ __all__ = [
     "TokenErrorResponse",
     "TransportError",
     "printable",
+    "without_query",
 ]
 
 
 E = TypeVar("E", bound="AuthError")
+
+#: The longest URL in an attribute, in characters: the longest that is read from a document.
+_LONGEST_URL = 8000
 
 
 def printable(text: str, limit: int = 300) -> str:
@@ -72,9 +76,14 @@ def _fit(character: str) -> str:
     return "" if category.startswith("C") else character
 
 
-def _without_query(url: str) -> str:
-    """`url` fit to be shown: the query of a server's or an endpoint's URL may hold a key."""
-    return printable(url.partition("?")[0])
+def without_query(url: str) -> str:
+    """`url` as it may be shown, but for its characters: the query of a server's or an endpoint's URL may hold a key."""
+    return url.partition("?")[0]
+
+
+def _asked(url: str) -> str:
+    """`url` as an attribute: whole, for a program that compares it, and still fit to be shown."""
+    return printable(without_query(url), _LONGEST_URL)
 
 
 class AuthError(Exception):
@@ -113,7 +122,7 @@ class TransportError(AuthError):
         may_have_acted: bool = True,
     ) -> None:
         super().__init__(message)
-        self.url: str | None = None if url is None else _without_query(url)
+        self.url: str | None = None if url is None else _asked(url)
         self.retry_after = retry_after
         self.may_have_acted = may_have_acted
 
@@ -123,8 +132,8 @@ class InvalidResponse(AuthError):
 
     def __init__(self, reason: str, *, url: str, message: str | None = None) -> None:
         self.reason: str = printable(reason)
-        self.url: str = _without_query(url)
-        super().__init__(message or f"{self.url}: {self.reason}")
+        self.url: str = _asked(url)
+        super().__init__(message or f"{printable(self.url)}: {self.reason}")
 
 
 class IssuerMismatch(InvalidResponse):
@@ -168,13 +177,13 @@ class ErrorResponse(AuthError):
         self.error_description: str | None = None if error_description is None else printable(error_description)
         self.error_uri: str | None = None if error_uri is None else printable(error_uri)
         self.status_code = status_code
-        self.url: str | None = None if url is None else _without_query(url)
+        self.url: str | None = None if url is None else _asked(url)
         self.hint = hint
         message = f"{self.action}: {self.error}"
         if self.error_description:
             message += f" ({self.error_description})"
         if self.url:
-            message += f" [{self.url}]"
+            message += f" [{printable(self.url)}]"
         super().__init__(f"{message}. {hint or self.advice}")
 
 

@@ -13,7 +13,7 @@ import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import AuthError, PolicyError, StorageError, printable
+from .errors import AuthError, PolicyError, StorageError, printable, without_query
 from .flight import Demand, Flight, Prospects, Renewed
 from .protocol.uri import canonical_resource, is_within
 from .storage import lifetime
@@ -219,7 +219,7 @@ class Session:
         logging.getLogger("mcp_login").warning(
             "No token is sent to %s: it lies outside the resource %s. If the server's transport needs it (messages beside the "
             "event stream), pass OAuth the URL above both, or resource= with it.",
-            printable(url.partition("?")[0]),
+            printable(without_query(url)),
             self.shown_url,
         )
 
@@ -228,7 +228,7 @@ class Session:
         logging.getLogger("mcp_login").warning(
             "A redirect led to %s, outside the resource %s; within the origin the HTTP client carries the token along. Set "
             "follow_redirects=False where other paths of the origin belong to somebody else.",
-            printable(url.partition("?")[0]),
+            printable(without_query(url)),
             self.shown_url,
         )
 
@@ -382,7 +382,7 @@ class Session:
     @property
     def shown_url(self) -> str:
         """The server's URL for people, without its query: that may hold a key."""
-        return self.server_url.partition("?")[0]
+        return without_query(self.server_url)
 
 
 def boundary(record: Record) -> str:

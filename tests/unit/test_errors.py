@@ -14,6 +14,8 @@ import pytest
 from mcp_login import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mcp_login.errors import AuthError
 
 __all__: list[str] = []
@@ -89,3 +91,22 @@ def test_an_error_about_a_url_leaves_its_query_out() -> None:
     error = errors.InvalidResponse("reason", url="https://mcp.example.com/mcp?api_key=SECRETKEY")
     assert error.url == "https://mcp.example.com/mcp"
     assert "SECRETKEY" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda url: errors.TransportError("said", url=url),
+        lambda url: errors.InvalidResponse("wrong", url=url),
+        lambda url: errors.TokenErrorResponse("invalid_grant", url=url),
+    ],
+)
+def test_the_url_of_an_error_is_whole_for_programs_and_short_in_the_message(
+    made: Callable[[str], errors.TransportError | errors.InvalidResponse | errors.TokenErrorResponse],
+) -> None:
+    url = f"https://mcp.example.com/{'p' * 1000}"
+    error = made(f"{url}?key=s3cret")
+    assert error.url == url
+    assert len(str(error)) < 500
+    assert "s3cret" not in repr(error.__dict__)
+    assert len(made(url * 100).url or "") == 8000

@@ -32,14 +32,14 @@ from .exchange import (
     refusal,
     target,
 )
-from .loopback import bind, in_url, loopback_addresses
+from .loopback import bind, in_url, loopback_addresses, stop_accepting
 from .pages import Outcome, render
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection
 
-__all__ = ["LoopbackListener", "Outcome", "is_for_us", "is_same", "result_path", "stop_accepting"]
+__all__ = ["LoopbackListener", "Outcome", "is_for_us", "is_same", "result_path"]
 
 #: Seconds that `aclose` itself waits for a browser that was redirected and has not fetched its page yet.
 GRACE = 0.5
@@ -312,21 +312,6 @@ class LoopbackListener:
 def is_for_us(authority: str, authorities: Collection[str]) -> bool:
     """Whether a request for `authority` is for this listener: by its own names and port, and no others that lead here."""
     return authority in authorities
-
-
-async def stop_accepting(sockets: Iterable[socket.socket]) -> None:
-    """Have the running loop accept nothing more from `sockets`; what it has accepted reached its server when this returns.
-
-    A server that is closed between the two loses the connection: asyncio's `Server._attach` then fails, and nobody closes the
-    socket (python/cpython#109564, in 3.11 and 3.12).
-    """
-    loop = asyncio.get_running_loop()
-    for listening in sockets:
-        with suppress(NotImplementedError, ValueError):  # Windows' own loop accepts in one step; or it is closed
-            loop.remove_reader(listening)
-    # The step of the task that accepted it, then the call of its protocol.
-    for _ in range(2):
-        await asyncio.sleep(0)
 
 
 def is_same(query: str, other: str) -> bool:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import socket
 import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from mcp_login.errors import PolicyError, RedirectPortTaken, TransportError
 
-__all__ = ["bind", "in_url", "loopback_addresses"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["bind", "in_url", "loopback_addresses", "stop_accepting"]
 
 _TAKEN = {errno.EADDRINUSE, errno.EACCES, getattr(errno, "WSAEACCES", errno.EACCES)}
 # What a machine without that address says. Then nobody else can be reached by it either.
@@ -65,6 +71,21 @@ def bind(addresses: list[str], port: int) -> list[socket.socket]:
     raise TransportError(
         f"This machine can't listen on {' or '.join(addresses)}. Choose another callback host."
     ) from None
+
+
+async def stop_accepting(sockets: Iterable[socket.socket]) -> None:
+    """Have the running loop accept nothing more from `sockets`; what it has accepted reached its server when this returns.
+
+    A server that is closed between the two loses the connection: asyncio's `Server._attach` then fails, and nobody closes the
+    socket (python/cpython#109564, in 3.11 and 3.12).
+    """
+    loop = asyncio.get_running_loop()
+    for listening in sockets:
+        with suppress(NotImplementedError, ValueError):  # Windows' own loop accepts in one step; or it is closed
+            loop.remove_reader(listening)
+    # The step of the task that accepted it, then the call of its protocol.
+    for _ in range(2):
+        await asyncio.sleep(0)
 
 
 def _listen(address: str, port: int) -> socket.socket:

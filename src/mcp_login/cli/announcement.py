@@ -20,7 +20,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from mcp_login.errors import PolicyError, StorageError, printable
+from mcp_login.errors import PolicyError, StorageError, printable, without_query
 from mcp_login.protocol.uri import origin
 
 from .screen import styled
@@ -58,7 +58,7 @@ def announcement(url: AuthorizationUrl, known: Callable[[], Collection[tuple[str
     if is_known and readable and is_own_page(_host(page), _host(issuer)):
         return None
     rows = [
-        ("resource", [printable((url.resource or url.server_url).partition("?")[0])]),
+        ("resource", [printable(without_query(url.resource or url.server_url))]),
         ("issuer", [host_shown(issuer)]),
     ]
     if _host(page) != _host(issuer):

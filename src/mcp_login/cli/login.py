@@ -16,7 +16,7 @@ import click
 from mcp_login import api
 from mcp_login.browser.opener import browser_available, open_browser
 from mcp_login.browser.terminal import terminal_present
-from mcp_login.errors import LoginRequired, RegistrationRequired, printable
+from mcp_login.errors import LoginRequired, RegistrationRequired, printable, without_query
 from mcp_login.flight import Renewed
 from mcp_login.tracebacks import discreet
 
@@ -24,7 +24,7 @@ from .announcement import announcement, known_issuers
 from .exit_codes import ExitCode
 from .failure import failure_of
 from .live import LiveLine, WaitingLine, can_redraw
-from .output import login_document, show_json, without_query
+from .output import login_document, show_json
 from .screen import duration, fields, say, warn
 from .steps import Sheet
 from .stored import storage_named

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mcp_login.errors import AuthError, StorageError, StorageUnreadable, printable
+from mcp_login.errors import AuthError, StorageError, StorageUnreadable, printable, without_query
 
 from .exit_codes import ExitCode
 from .failure import CommandFailed, failure_of
-from .output import document_of, show_json, without_query
+from .output import document_of, show_json
 from .screen import say, warn
 from .stored import elsewhere, logout_command, no_logins, other_logins, storage_named
 from .wording import message_of

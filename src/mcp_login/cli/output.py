@@ -14,7 +14,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_login.errors import AuthError, ErrorResponse
+from mcp_login.errors import AuthError, ErrorResponse, without_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +42,6 @@ __all__ = [
     "state_of",
     "token_document",
     "wants_json",
-    "without_query",
 ]
 
 #: The format of all documents. It changes when a member is removed, renamed or changes its meaning.
@@ -214,8 +213,3 @@ def hinted(url: str) -> str:
     """`url` in a command to type: that a query belongs to it is told, not which."""
     server, query, _ = url.partition("?")
     return f"{server}?…" if query else server
-
-
-def without_query(url: str) -> str:
-    """`url` fit to be shown: a query may hold a key."""
-    return url.partition("?")[0]

@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mcp_login.errors import StorageError
+from mcp_login.errors import StorageError, without_query
 from mcp_login.protocol.uri import canonical_resource, is_loopback_url
 from mcp_login.storage.record import Record, record_key
 
 from .exit_codes import ExitCode
 from .failure import failure_of
-from .output import document_of, login_member, rfc3339, show_json, state_of, without_query
+from .output import document_of, login_member, rfc3339, show_json, state_of
 from .screen import block, duration, listing, output_width, say, show, warn
 from .stored import elsewhere, login_absent, login_command, no_logins, storage_named
 from .wording import message_of, scopes_of

@@ -6,13 +6,13 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
-from mcp_login.errors import LoginRequired, StorageError
+from mcp_login.errors import LoginRequired, StorageError, without_query
 from mcp_login.protocol.uri import canonical_resource
 from mcp_login.storage.record import record_key
 
 from .exit_codes import ExitCode
 from .failure import CommandFailed, failure_of
-from .output import hinted, list_document, show_json, token_document, without_query
+from .output import hinted, list_document, show_json, token_document
 from .screen import duration, listing, output_width, say, show, warn
 
 if TYPE_CHECKING:

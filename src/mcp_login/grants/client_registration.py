@@ -19,6 +19,7 @@ from mcp_login.errors import (
     StorageError,
     StorageUnreadable,
     printable,
+    without_query,
 )
 from mcp_login.protocol.client import ClientInformation
 from mcp_login.protocol.client_authentication import preferred_registration_method
@@ -139,7 +140,7 @@ async def check_binding(options: ClientOptions, storage: Storage, server_url: st
         _log.warning(
             "client_secret is about to be sent to %s, which %s names. Give issuer= to be sure that it is the right one.",
             printable(issuer),
-            printable(server_url.partition("?")[0]),
+            printable(without_query(server_url)),
         )
 
 

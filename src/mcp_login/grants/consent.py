@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mcp_login.browser.listener import Outcome
 from mcp_login.browser.opener import browser_available, open_browser
 from mcp_login.browser.terminal import read_pasted_line, show_url, terminal_present
-from mcp_login.errors import AuthError, AuthorizationErrorResponse, LoginRequired, LoginTimeout
+from mcp_login.errors import AuthError, AuthorizationErrorResponse, LoginRequired, LoginTimeout, without_query
 from mcp_login.protocol.authorization import (
     AuthorizationRequest,
     AuthorizationResponse,
@@ -137,7 +137,7 @@ class Consent:
         if self.on_authorization_url is None:
             show_url(
                 url,
-                server=url.server_url.partition("?")[0],
+                server=without_query(url.server_url),
                 issuer=url.issuer,
                 scopes=url.scopes,
                 seconds=url.seconds,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from mcp_login.errors import PolicyError, TransportError
+from mcp_login.errors import PolicyError, TransportError, without_query
 from mcp_login.protocol.message import HttpRequest, HttpResponse
 
 from .body import ACCEPTED_ENCODING, BoundedBody
@@ -105,7 +105,7 @@ class HttpClient:
         url = self._checked(request.url, floor)
         floor = self._floor_of(url, floor)
         proxy = None if self._factory is not None else proxy_for(str(url))
-        route = Route(_without_query(url), None if proxy is None else host_of(proxy))
+        route = Route(without_query(str(url)), None if proxy is None else host_of(proxy))
         limit = asyncio.timeout(self._deadline)
         sending = Sending(traced=self._factory is None)
         try:
@@ -137,7 +137,7 @@ class HttpClient:
             said = space_of_host(parsed.host)
             return AddressSpace.PUBLIC if said is None else said
         ambient = sys.exception()
-        route = Route(_without_query(parsed))
+        route = Route(without_query(str(parsed)))
         limit = asyncio.timeout(self._deadline)
         try:
             async with limit:
@@ -259,7 +259,7 @@ class HttpClient:
     async def _answer(self, channel: _Channel, request: HttpRequest, url: httpx.URL) -> HttpResponse:
         response = await channel(request, url)
         try:
-            body = await self._read(response, _without_query(url))
+            body = await self._read(response, without_query(str(url)))
         finally:
             await response.aclose()
         headers = tuple((name.lower(), value) for name, value in response.headers.multi_items())
@@ -284,11 +284,6 @@ class HttpClient:
             url=route.url,
             may_have_acted=may_have_acted,
         )
-
-
-def _without_query(url: httpx.URL) -> str:
-    """`url` for error messages: the query of a server's URL may hold a person's API key."""
-    return str(url).partition("?")[0]
 
 
 def _place(url: httpx.URL) -> tuple[str, int | None]:

@@ -267,7 +267,7 @@ def authorization_response_from_pasted_text(request: AuthorizationRequest, text:
     # A terminal may wrap a long line; quotes and angle brackets come from mails and chats.
     pasted = re.sub(r"[\r\n\t]", "", text).strip().strip("\"'<>`").strip()
     if "://" in pasted.partition("?")[0]:
-        if _without_query(pasted) == _without_query(request.authorization_endpoint):
+        if _page(pasted) == _page(request.authorization_endpoint):
             raise _unusable(
                 request, "this is the address of the login page. Paste the address the browser shows after the login"
             )
@@ -289,7 +289,7 @@ def authorization_response_from_pasted_text(request: AuthorizationRequest, text:
     return f"code={code}&{urlencode({'state': request.state})}"
 
 
-def _without_query(url: str) -> str:
+def _page(url: str) -> str:
     return url.partition("#")[0].partition("?")[0].rstrip("/").casefold()
 
 

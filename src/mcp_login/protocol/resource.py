@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mcp_login.errors import InvalidResponse, PolicyError, printable
+from mcp_login.errors import InvalidResponse, PolicyError, printable, without_query
 
 from .document import MetadataDocument, Strings, parse_document
 from .uri import is_within, origin
@@ -77,7 +77,7 @@ def parse_protected_resource_metadata(
     if not _covers(metadata.resource, server_url, response.url if asked_url is None else asked_url):
         reason = (
             f"the metadata is about the resource {printable(metadata.resource, 100)!r}, "
-            f"not about {printable(server_url.partition('?')[0], 100)!r}. Log in with the address that the server itself uses"
+            f"not about {printable(without_query(server_url), 100)!r}. Log in with the address that the server itself uses"
         )
         raise InvalidResponse(reason, url=response.url)
     return metadata

@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mcp_login.errors import AuthError, StorageError, StorageUnreadable
+from mcp_login.errors import AuthError, StorageError, StorageUnreadable, without_query
 
 from .lock import FileLock
 from .paths import data_path
@@ -188,7 +188,7 @@ def enter(storage: Storage, record: Record, shown_url: str) -> None:
         account=record.account,
         storage=storage.name,
         issuer=record.issuer,
-        resource=record.resource.partition("?")[0],
+        resource=without_query(record.resource),
         scopes=record.granted_scopes,
         updated_at=record.obtained_at,
         digest=digest_of(record.key),

@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from mcp_login.browser.listener import stop_accepting
+from mcp_login.browser.loopback import stop_accepting
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
