@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from .storage.record import Record
 
 __all__ = ["send_to_endpoint"]
+
+#: How long it may take to see where a server lives by now, in seconds: others wait for the refresh.
+WHEREABOUTS_LIMIT = 10.0
 
 _log = logging.getLogger("mcp_login")
 
@@ -43,9 +47,10 @@ async def _moved_inside(http: HttpClient, record: Record) -> Record | None:
     from .discovery import find_challenge
 
     try:
-        await find_challenge(http, record.server_url)
-        space = await http.space_of(record.server_url)
-    except AuthError as error:
+        async with asyncio.timeout(WHEREABOUTS_LIMIT):
+            await find_challenge(http, record.server_url)
+            space = await http.space_of(record.server_url)
+    except (AuthError, TimeoutError) as error:
         _log.debug("where the server lives by now can't be told: %s", type(error).__name__)
         return None
     return dataclasses.replace(record, address_space=space.name.lower()) if space > _floor(record) else None

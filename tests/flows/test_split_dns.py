@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 import mcp_login.sync
-from mcp_login import MemoryStorage, PolicyError, TransportError
+from mcp_login import MemoryStorage, PolicyError, TransportError, endpoints
 from tests.flows.strangers import Answer
 from tests.flows.support import age, store, stored
 from tests.hostile.world import World, apart
@@ -151,5 +151,23 @@ def test_a_server_that_is_out_of_reach_lets_nothing_inside_be_reached(office: Of
     office.enter()
     office.world.names.routes[INSIDE["mcp.example.com"], 443] = closed_port
     with pytest.raises((PolicyError, TransportError)):
+        mcp_login.sync.access_token(office.resource.url, storage=office.storage)
+    assert office.refreshes() == 0
+
+
+def test_a_server_that_says_nothing_about_where_it_lives_is_given_up(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others wait for this refresh."""
+
+    def silent(_: Asked) -> Answer:
+        office.resource.host.stranger.over.wait(30)
+        return Answer(401)
+
+    monkeypatch.setattr(endpoints, "WHEREABOUTS_LIMIT", 0.2)
+    age(office.storage, office.resource.url, 7200)
+    office.resource.on["/mcp"] = silent
+    office.enter()
+    with pytest.raises(PolicyError):
         mcp_login.sync.access_token(office.resource.url, storage=office.storage)
     assert office.refreshes() == 0
