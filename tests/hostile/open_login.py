@@ -64,7 +64,7 @@ class OpenLogin:
 
     def __init__(self, world: World, resource: Resource, server: AuthorizationServer, **options: Any) -> None:
         self._work = lambda: mcp_login.sync.login(
-            resource.url, **world.options(**{"on_authorization_url": self._shown, **options})
+            resource.url, **world.options(**{"on_authorization_url": self._shown, "callback_timeout": 30.0, **options})
         )
         self._world = world
         self._server = server
