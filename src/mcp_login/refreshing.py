@@ -7,13 +7,13 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
-from .endpoints import send_to_endpoint
-from .errors import AuthError, InvalidResponse, TransportError
+from .errors import AuthError, InvalidResponse, PolicyError, TransportError
 from .keeping import Withheld
 from .network.retry import Retries
 from .obtaining import opened_http
 from .portal import awaiting_answer
 from .protocol.token import TokenResponse, build_refresh_request, parse_token_response
+from .reach import Reach
 
 if TYPE_CHECKING:
     from .keeping import Keeping
@@ -36,7 +36,7 @@ async def refreshed(session: Session, keeping: Keeping, record: Record) -> Recor
     None where somebody has logged out meanwhile.
     """
     await _require_unspent(keeping, record)
-    answer, sent_at, record = await _send(session, record)
+    answer, sent_at = await _send(session, record)
     renewed = dataclasses.replace(
         record,
         access_token=answer.access_token,
@@ -63,8 +63,8 @@ async def _require_unspent(keeping: Keeping, record: Record) -> None:
         raise UsedUp
 
 
-async def _send(session: Session, record: Record) -> tuple[TokenResponse, float, Record]:
-    """The answer, when the request was sent that it is the answer to, and the record by what was seen meanwhile."""
+async def _send(session: Session, record: Record) -> tuple[TokenResponse, float]:
+    """The answer, and when the request was sent that it is the answer to."""
     assert record.refresh_token is not None  # noqa: S101 - whoever asks has seen it
     request = build_refresh_request(
         record.token_endpoint,
@@ -77,13 +77,18 @@ async def _send(session: Session, record: Record) -> tuple[TokenResponse, float,
     )
     retries = Retries(asyncio.get_running_loop().time)
     async with opened_http(session) as http:
+        reach = Reach(http, record)
         while True:
             response: HttpResponse | None = None
             sent_at = session.clock()
             try:
                 with awaiting_answer():
-                    response, record = await send_to_endpoint(http, request, record)
-                return parse_token_response(response, secrets=request.secrets, now=sent_at), sent_at, record
+                    response = await http.send(request, floor=reach.floor)
+                return parse_token_response(response, secrets=request.secrets, now=sent_at), sent_at
+            except PolicyError:
+                if not await reach.has_widened():
+                    raise
+                continue
             except (TransportError, InvalidResponse) as error:
                 pause = retries.pause(error, status=None if response is None else response.status)
                 if pause is None:

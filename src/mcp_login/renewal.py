@@ -317,7 +317,7 @@ class Renewal:
             # Nobody refused the access token, it is only too short-lived for this caller: it stays.
             await self._keeping.keep(dataclasses.replace(record, refresh_token=None))
             return None
-        if why is not _GONE:
+        if why != _GONE:
             # Whoever has it in memory need not ask the server once more.
             await in_thread(functools.partial(note_ended, session.storage, session.key, record))
         deleted = text is None or await session.storage.compare_and_set(session.key, text, None)

@@ -9,13 +9,15 @@ import pytest
 import trustme
 
 import mcp_login.sync
-from mcp_login import MemoryStorage, PolicyError, TransportError, endpoints
+from mcp_login import MemoryStorage, PolicyError, reach
 from tests.flows.strangers import Answer
 from tests.flows.support import age, store, stored
 from tests.hostile.world import World, apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
     from tests.flows.strangers import Asked
     from tests.hostile.parties import AuthorizationServer, Resource
@@ -75,18 +77,35 @@ def test_a_refresh_follows_a_server_that_is_inside_by_now(office: Office) -> Non
     assert outcome.error is None
     assert outcome.value.status_code == 200
     assert office.refreshes() == 1
-    assert office.address_space() == "private"
+    assert office.address_space() == "public"
 
 
-def test_the_next_refresh_knows_and_need_not_ask_the_server(office: Office) -> None:
+def test_who_leaves_the_office_again_is_led_nowhere_inside(office: Office) -> None:
+    """Having been inside once is no leave to be led there ever after."""
     age(office.storage, office.resource.url, 7200)
+    outside = list(office.world.names.addresses["mcp.example.com"])
     office.enter()
     mcp_login.sync.access_token(office.resource.url, storage=office.storage)
-    before = len(office.resource.host.asked)
+    office.world.names.addresses["mcp.example.com"] = outside
     age(office.storage, office.resource.url, 7200)
-    mcp_login.sync.access_token(office.resource.url, storage=office.storage)
+    with pytest.raises(PolicyError):
+        mcp_login.sync.access_token(office.resource.url, storage=office.storage)
+    assert office.refreshes() == 1
+
+
+def test_a_refresh_that_is_sent_again_asks_once_where_the_server_is(office: Office) -> None:
+    age(office.storage, office.resource.url, 7200)
+    office.enter()
+    busy = iter([True])
+
+    def answer(asked: Asked) -> Answer:
+        return Answer(503) if next(busy, False) else office.server.token(asked)
+
+    office.server.on["/token"] = answer
+    before = len(office.resource.host.asked)
+    assert mcp_login.sync.access_token(office.resource.url, storage=office.storage)
     assert office.refreshes() == 2
-    assert len(office.resource.host.asked) == before
+    assert len(office.resource.host.asked) == before + 1
 
 
 def test_an_endpoint_that_turns_inside_while_its_server_stays_outside_gets_nothing(office: Office) -> None:
@@ -113,6 +132,17 @@ def test_a_name_alone_does_not_show_that_a_server_is_inside(office: Office) -> N
     assert office.address_space() == "public"
 
 
+def test_what_a_client_of_the_callers_raises_does_not_stand_in_the_way_of_a_logout(office: Office) -> None:
+    def make() -> httpx.AsyncClient:
+        raise RuntimeError("no client today")
+
+    result = mcp_login.sync.logout(office.resource.url, storage=office.storage, http_client=make)
+    assert result.deleted
+    assert result.revoked is False
+    assert "RuntimeError" in str(result.error)
+    assert stored(office.storage, office.resource.url) is None
+
+
 def test_a_logout_inside_revokes(office: Office) -> None:
     office.enter()
     result = mcp_login.sync.logout(office.resource.url, storage=office.storage)
@@ -133,14 +163,11 @@ def test_whoever_asks_for_a_login_gets_one_where_the_refresh_is_refused(office: 
     assert record.refresh_token != old.refresh_token
 
 
-def test_what_the_server_says_when_it_is_asked_where_it_lives_is_no_matter(office: Office) -> None:
-    """It is up, and that is all that counts; a server that can't be reached shows nothing."""
-
-    def broken(_: Asked) -> Answer:
-        return Answer(418, b"<teapot>")
-
+@pytest.mark.parametrize("status", [200, 418, 429, 503])
+def test_what_the_server_says_when_it_is_asked_where_it_lives_is_no_matter(office: Office, status: int) -> None:
+    """It is up, and that is all that counts."""
     age(office.storage, office.resource.url, 7200)
-    office.resource.on["/mcp"] = broken
+    office.resource.on["/mcp"] = lambda _: Answer(status, b"<teapot>")
     office.enter()
     assert mcp_login.sync.access_token(office.resource.url, storage=office.storage)
     assert office.refreshes() == 1
@@ -150,7 +177,7 @@ def test_a_server_that_is_out_of_reach_lets_nothing_inside_be_reached(office: Of
     age(office.storage, office.resource.url, 7200)
     office.enter()
     office.world.names.routes[INSIDE["mcp.example.com"], 443] = closed_port
-    with pytest.raises((PolicyError, TransportError)):
+    with pytest.raises(PolicyError):
         mcp_login.sync.access_token(office.resource.url, storage=office.storage)
     assert office.refreshes() == 0
 
@@ -164,7 +191,7 @@ def test_a_server_that_says_nothing_about_where_it_lives_is_given_up(
         office.resource.host.stranger.over.wait(30)
         return Answer(401)
 
-    monkeypatch.setattr(endpoints, "WHEREABOUTS_LIMIT", 0.2)
+    monkeypatch.setattr(reach, "WHEREABOUTS_LIMIT", 0.2)
     age(office.storage, office.resource.url, 7200)
     office.resource.on["/mcp"] = silent
     office.enter()

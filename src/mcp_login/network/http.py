@@ -120,6 +120,13 @@ class HttpClient:
         # Out here: as a hidden context the library's own error would hold the whole request.
         raise failure
 
+    def reached(self, url: str) -> AddressSpace | None:
+        """The least private space of the addresses at which the origin of `url` answered our requests; None: it is not known.
+
+        Raises `PolicyError` for a URL that would not be requested.
+        """
+        return self._spaces.get(_place(self._checked(url, AddressSpace.LOOPBACK)))
+
     async def space_of(self, url: str) -> AddressSpace:
         """The least private space of the addresses at which the origin of `url` answered our requests.
 
@@ -128,10 +135,10 @@ class HttpClient:
 
         Raises `TransportError` if the name can't be resolved, and `PolicyError` for a URL that would not be requested.
         """
-        parsed = self._checked(url, AddressSpace.LOOPBACK)
-        known = self._spaces.get(_place(parsed))
+        known = self.reached(url)
         if known is not None:
             return known
+        parsed = self._checked(url, AddressSpace.LOOPBACK)
         if self._factory is not None or proxy_for(str(parsed)) is not None:
             # Whoever connects looks the name up for itself: what it says here proves nothing.
             said = space_of_host(parsed.host)
