@@ -288,4 +288,11 @@ class StorageUnavailable(StorageError):
 
 
 class StorageUnreadable(StorageError):
-    """What is stored can't be understood: it is torn, another program's, or of a newer version. A login replaces it."""
+    """What is stored can't be understood: it is torn, another program's, or of a newer version. A login replaces it.
+
+    `is_newer`: it is the last, and may hold newer tokens than this program has.
+    """
+
+    def __init__(self, *said: object, is_newer: bool = False) -> None:
+        super().__init__(*said)
+        self.is_newer = is_newer

@@ -101,36 +101,37 @@ class Keeping:
         waiting = waiting_for(session.storage, session.key)
         before = session.stored = session.stored or (None if waiting is None else waiting.base)
         try:
-            text, record, whole = await self._read()
+            text, record, damage = await self._read()
         except StorageError as error:
             return self._held(error), None
-        if whole:
+        if damage is None:
             session.stored = text or before
-        deleted = locked and whole and text is None and before is not None
-        if deleted and await is_ended(session.storage, session.key, before):
+        lost = locked and text is None and before is not None
+        if lost and await is_ended(session.storage, session.key, before):
             await self._log_out(waiting)
             return None, None
         if waiting is not None and (text is None or not is_superseded(waiting.record, waiting.base, text)):
             return await self._load_waiting(waiting, text, locked=locked)
         if waiting is not None:
             settled(session.storage, session.key)
-        elif deleted:
-            # Somebody cleaned up the keychain. It was no logout, which would have left word of it.
+        elif lost and not (damage is not None and damage.is_newer):
+            # Somebody cleaned up the keychain, or damaged it. It was no logout, which would have left word of it. (Tokens that a
+            # newer version stored can't be read, but they may have come after ours.)
             record = await self._unspent(session.peek())
         return self._adopted(record), text
 
-    async def _read(self) -> tuple[str | None, Record | None, bool]:
-        """The stored text, the record in it, and whether it is neither torn nor foreign."""
+    async def _read(self) -> tuple[str | None, Record | None, StorageUnreadable | None]:
+        """The stored text, the record in it, and why neither can be had where it is damaged or foreign."""
         session = self._session
         try:
             text = await session.storage.load(session.key)
             record = None if text is None else Record.parse(text)
         except StorageUnreadable as error:
             _log.warning("%s: %s", session.shown_url, error)
-            return None, None, False
+            return None, None, error
         if session.chosen is None:
             self.outage = None
-        return text, record, True
+        return text, record, None
 
     async def _load_waiting(
         self, waiting: Unsaved, text: str | None, *, locked: bool

@@ -25,6 +25,7 @@ from mcp_login import (
     StorageUnavailable,
     StorageWarning,
 )
+from mcp_login.storage.paths import lock_path
 from mcp_login.storage.record import binding_key, client_key, record_key
 from mcp_login.testing import RegisteredClient
 from tests.flows.support import Login, age, in_threads, login_of, run, stored
@@ -482,3 +483,53 @@ def test_a_program_on_a_full_disk_is_waited_for_by_another_one(serve: Serve, per
     asking.join(20)
     assert answers == [200]
     assert (server.count("token", grant_type="refresh_token"), server.reuse_detections, first.windows) == (1, 0, 1)
+
+
+# Damaged while a program has the login
+
+
+def _damage(login: Login, folder: Path, text: str) -> None:
+    path = lock_path(folder, record_key(login.server.url, None), "login")
+    assert path.exists()
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "mcp-login 1 1 1 0\n{}"])
+def test_a_record_that_was_damaged_is_replaced_by_what_a_program_has(
+    serve: Serve, person: Person, tmp_path: Path, text: str
+) -> None:
+    """It is no worse than one that was deleted: nobody else has the refresh token."""
+    server = serve()
+    login = login_of(server, person, storage=FileStorage(tmp_path / "logins"))
+    _damage(login, tmp_path / "logins", text)
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    assert (server.count("token", grant_type="refresh_token"), login.windows) == (1, 1)
+    assert login.record is not None
+
+
+def test_a_record_that_a_newer_version_wrote_is_not_replaced_by_a_refresh(
+    serve: Serve, person: Person, tmp_path: Path
+) -> None:
+    """Its refresh token can't be read, and may have come after ours, which would then end the login."""
+    server = serve()
+    login = login_of(server, person, storage=FileStorage(tmp_path / "logins"), interactive=True)
+    _damage(login, tmp_path / "logins", "mcp-login 9 1 1 0\n{}")
+    server.expire_access_tokens()
+    with pytest.raises(LoginRequired):
+        login.ask(auth=login.oauth(interactive=False))
+    assert login.ask().status_code == 200
+    assert (server.count("token", grant_type="refresh_token"), login.windows) == (0, 2)
+
+
+def test_a_record_that_was_damaged_after_a_logout_brings_nothing_back(
+    serve: Serve, person: Person, tmp_path: Path
+) -> None:
+    server = serve()
+    storage = FileStorage(tmp_path / "logins")
+    login = login_of(server, person, storage=storage)
+    mcp_login.sync.logout(server.url, storage=FileStorage(tmp_path / "logins"))
+    run(storage.save(record_key(server.url, None), "garbage"))
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    assert (server.count("token", grant_type="refresh_token"), login.windows) == (0, 2)

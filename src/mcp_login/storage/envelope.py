@@ -90,7 +90,7 @@ def unseal(text: str, *, key: str, more: Callable[[int, int], str | None] | None
     most = 1 if more is None else MOST_PARTS
     if version != _VERSION or (len(words) == 5 and parts is not None and parts > most):
         raise StorageUnreadable(
-            "The stored value was written by a newer version of mcp-login. Upgrade, or log in again."
+            "The stored value was written by a newer version of mcp-login. Upgrade, or log in again.", is_newer=True
         )
     if len(words) == 5 and generation is not None and parts is not None:
         whole = payload if more is None else _joined(payload, generation, parts, more)

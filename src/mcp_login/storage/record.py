@@ -284,7 +284,9 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(written, int) or isinstance(written, bool) or written < 1:
         raise StorageUnreadable("A stored login is not one of this library's: another program wrote it. Log in again.")
     if written > FORMAT:
-        raise StorageUnreadable("A stored login was written by a newer version of mcp-login. Upgrade, or log in again.")
+        raise StorageUnreadable(
+            "A stored login was written by a newer version of mcp-login. Upgrade, or log in again.", is_newer=True
+        )
     return data
 
 
