@@ -143,10 +143,10 @@ class IssuerMismatch(InvalidResponse):
     """
 
     def __init__(self, *, expected: str, received: str | None, url: str, reason: str | None = None) -> None:
-        self.expected: str = printable(expected)
-        self.received: str | None = None if received is None else printable(received)
-        said = "named no issuer" if received is None else f"named the issuer {self.received!r}"
-        super().__init__(reason or f"{said}, expected was {self.expected!r}", url=url)
+        self.expected: str = printable(expected, _LONGEST_URL)
+        self.received: str | None = None if received is None else printable(received, _LONGEST_URL)
+        said = "named no issuer" if received is None else f"named the issuer {printable(received)!r}"
+        super().__init__(reason or f"{said}, expected was {printable(expected)!r}", url=url)
 
 
 class ErrorResponse(AuthError):
@@ -264,7 +264,7 @@ class RegistrationRequired(AuthError):
 
     def __init__(self, message: str, *, issuer: str) -> None:
         super().__init__(message)
-        self.issuer: str = printable(issuer)
+        self.issuer: str = printable(issuer, _LONGEST_URL)
 
 
 class RedirectPortTaken(AuthError):

@@ -237,14 +237,14 @@ class Keeping:
     # Saving
 
     async def keep_login(self, record: Record) -> None:
-        """Save what a login gave, and enter it in the list that `accounts` reads: no secret, and nothing depends on it.
+        """Save what a login gave, and enter it in the list that `accounts` reads, which holds no secret.
 
         Nothing is compared: whoever logs in means it.
         """
         session = self._session
         self._report_scopes(record)
         session.adopt(record)
-        unsaved = self._unsaved(record)
+        unsaved = self._unsaved(record, is_login=True)
         known = [record] if unsaved.base is None else [record, Record.parse(unsaved.base)]
         await in_thread(functools.partial(begin_anew, session.storage, session.key, known))
         await self._note(None, record.refresh_token)
@@ -293,10 +293,12 @@ class Keeping:
                 printable(" ".join(unheard)),
             )
 
-    def _unsaved(self, record: Record) -> Unsaved:
+    def _unsaved(self, record: Record, *, is_login: bool = False) -> Unsaved:
         session = self._session
         waiting = waiting_for(session.storage, session.key)
-        return Unsaved.of(session, record, session.stored or (None if waiting is None else waiting.base))
+        base = session.stored or (None if waiting is None else waiting.base)
+        # What waits to be saved may be of a login that the list hasn't got yet.
+        return Unsaved.of(session, record, base, is_login=is_login or (waiting is not None and waiting.is_login))
 
     async def _wait(self, unsaved: Unsaved, error: StorageError) -> None:
         """Have `unsaved` wait for its storage; raise `error` if the caller wants to know."""

@@ -24,6 +24,7 @@ from .unsaved import is_derived, settled, waiting_for
 if TYPE_CHECKING:
     from .session import Session
     from .storage.base import Storage
+    from .storage.index import IndexEntry
     from .unsaved import Unsaved
 
 __all__ = ["log_out"]
@@ -174,10 +175,21 @@ async def _revoke(session: Session, records: list[Record], *, found: bool) -> Lo
     return result
 
 
+def _listed() -> list[IndexEntry]:
+    try:
+        return Index().entries()
+    except StorageError as error:
+        _log.info("the list of logins can't be read: %s", type(error).__name__)
+        return []
+
+
 async def _used_elsewhere(session: Session, record: Record) -> bool:
-    """Whether another record holds the same tokens: revoking them would log that one out. What can't be read may be one."""
+    """Whether another record holds the same tokens, as far as the list tells: revoking them would log that one out.
+
+    A listed record that can't be read may be one. A list that can't be read tells of none: tokens are not left alive for that.
+    """
     ours = {record.access_token, record.refresh_token} - {None}
-    for entry in await in_thread(Index().entries):
+    for entry in await in_thread(_listed):
         key = record_key(entry.server_url, entry.account)
         if key == session.key or entry.issuer != record.issuer or entry.storage != session.storage.name:
             continue

@@ -109,6 +109,8 @@ class Unsaved:
     session: weakref.ref[Session]
     surroundings: object
     task: asyncio.Task[None] | None = None
+    #: Whether they came of a login, which the list of logins is to have; a refresh changes nothing there.
+    is_login: bool = False
     #: Whose they are: a process that was forked meanwhile has a copy.
     process: int = field(default_factory=os.getpid)
     #: Whether others can know of them by now, as far as they ever will.
@@ -117,8 +119,8 @@ class Unsaved:
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    def of(cls, session: Session, record: Record, base: str | None) -> Unsaved:
-        """`record`, which `session` made of what `base` holds."""
+    def of(cls, session: Session, record: Record, base: str | None, *, is_login: bool = False) -> Unsaved:
+        """`record`, which `session` made of what `base` holds, or got by a login."""
         return cls(
             session.storage,
             session.key,
@@ -130,6 +132,7 @@ class Unsaved:
             session.http_client,
             weakref.ref(session),
             stand_in(),
+            is_login=is_login or base is None,
         )
 
     @property
@@ -181,7 +184,7 @@ class Unsaved:
             self._settle(found, before)
             return "ended" if found is None else "superseded"
         self._settle(text, before)
-        if self.base is None:
+        if self.is_login:
             await in_thread(functools.partial(enter, self.storage, self.record, self.shown_url))
         return "saved"
 

@@ -222,6 +222,27 @@ def test_a_login_in_memory_is_saved_when_the_keychain_is_open_again(
     assert (server.reuse_detections, login.windows) == (0, 1)
 
 
+@pytest.mark.usefixtures("_quiet")
+def test_a_login_that_is_saved_late_is_on_the_list_as_it_is(
+    server: EmbeddedServer, person: Person, keychain: Keychain
+) -> None:
+    """Also where it replaces another one, and where a refresh comes before it is saved."""
+    login = program(server, person, keychain)
+    assert login.ask().status_code == 200
+    [before] = mcp_login.sync.accounts()
+    keychain.read_only = True
+    with pytest.raises(StorageError):
+        mcp_login.sync.login(server.url, **login.options, force=True)
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    keychain.read_only = False
+    server.expire_access_tokens()
+    assert login.ask().status_code == 200
+    [after] = mcp_login.sync.accounts()
+    assert login.windows == 2
+    assert after.updated_at > before.updated_at
+
+
 @pytest.mark.parametrize("index", ["as it was", "gone", "not readable"])
 def test_a_login_whose_item_was_deleted_goes_on_from_memory_whatever_is_listed(
     server: EmbeddedServer, person: Person, keychain: Keychain, index: str

@@ -24,6 +24,8 @@ from mcp_login import (
     logout,
 )
 from mcp_login.storage.index import Index, IndexEntry
+from mcp_login.storage.paths import data_path
+from mcp_login.storage.private_files import write_private
 from mcp_login.testing import Fault, Person, RegisteredClient
 from tests.flows.support import Login, login_of, store, stored
 from tests.unit.storage.keyrings import MemoryKeyring
@@ -172,6 +174,19 @@ def test_tokens_that_another_account_uses_too_are_not_revoked(serve: Serve, pers
     assert login.ask(auth=login.oauth(account="copy")).status_code == 200
     # The last one that uses them revokes them.
     assert mcp_login.sync.logout(server.url, storage=storage, account="copy").revoked
+
+
+@pytest.mark.parametrize("text", ['{"format": 99, "entries": []}', "torn"])
+def test_a_list_that_can_not_be_read_leaves_no_token_alive(
+    serve: Serve, person: Person, tmp_path: Path, text: str
+) -> None:
+    server = serve()
+    storage = FileStorage(tmp_path / "logins")
+    login_of(server, person, storage=storage)
+    write_private(data_path() / "index.json", text)
+    result = mcp_login.sync.logout(server.url, storage=storage)
+    assert (result.deleted, result.revoked, result.error) == (True, True, None)
+    assert server.count("revocation") == 2
 
 
 def test_a_login_that_comes_meanwhile_is_not_revoked(serve: Serve, person: Person) -> None:

@@ -110,3 +110,11 @@ def test_the_url_of_an_error_is_whole_for_programs_and_short_in_the_message(
     assert len(str(error)) < 500
     assert "s3cret" not in repr(error.__dict__)
     assert len(made(url * 100).url or "") == 8000
+
+
+def test_two_issuers_that_differ_late_are_told_apart() -> None:
+    base = f"https://as.example.com/{'p' * 400}/"
+    error = errors.IssuerMismatch(expected=f"{base}a", received=f"{base}b", url="https://mcp.example.com")
+    assert (error.expected, error.received) == (f"{base}a", f"{base}b")
+    assert errors.RegistrationRequired("said", issuer=f"{base}a").issuer == f"{base}a"
+    assert len(str(error)) < 800

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -247,8 +248,9 @@ class HttpClient:
             return await self._client.send(built, stream=True, auth=None, follow_redirects=False)
         except UnicodeError:
             raise
-        except ValueError:
-            pass
+        except ValueError as error:
+            if not _is_about_a_url(error):
+                raise  # a defect of the caller's client, which is theirs to see
         # httpx reads a Location that it is not to follow, and of one that can't be read lets urllib's error out.
         raise httpx.RemoteProtocolError("a Location that can't be read")
 
@@ -305,6 +307,13 @@ def built_for(client: httpx.AsyncClient, request: HttpRequest, url: str, extensi
     """
     library: Any = sys.modules[type(client.headers).__module__.partition(".")[0]]
     return library.Request(request.method, url, headers=_headers(request), content=request.body, extensions=extensions)
+
+
+def _is_about_a_url(error: ValueError) -> bool:
+    """Whether it was raised by what httpx reads URLs with, and not by a transport or hook of the caller's."""
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    module: str = frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] in ("httpx", "httpx2", "idna", "ipaddress", "urllib")
 
 
 def _headers(request: HttpRequest) -> dict[str, str]:

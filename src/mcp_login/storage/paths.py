@@ -6,6 +6,7 @@ Whoever asks for a folder is told `StorageUnavailable` where there is none, as f
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,13 @@ def _home() -> Path | None:
     if surroundings is not None:
         return surroundings.home
     home = os.environ.get("MCP_LOGIN_HOME")
-    return absolute(Path(home)) if home else None
+    return _set_home(home) if home else None
+
+
+@cache
+def _set_home(home: str) -> Path:
+    # Once: a program that goes to another folder would no longer meet its own locks.
+    return absolute(Path(home))
 
 
 def absolute(path: Path) -> Path:
@@ -88,6 +95,10 @@ def absolute(path: Path) -> Path:
         return path.expanduser().absolute()
     except RuntimeError:
         raise _homeless(str(path)) from None
+    except OSError:  # the folder that the program runs in was removed
+        raise StorageUnavailable(
+            f"{printable(str(path), 60)} leads nowhere: the current folder is gone. Give the whole path from the root."
+        ) from None
 
 
 def _users_own(ask: Callable[[], Path]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -181,4 +182,29 @@ async def test_a_location_that_cannot_be_read_is_no_error_of_a_library(
     except TransportError as error:
         said = str(error)
     assert said == "the answer" or "did not answer in HTTP" in said
+    await client.aclose()
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+@pytest.mark.parametrize("where", ["transport", "hook"])
+async def test_a_defect_of_the_callers_client_is_not_blamed_on_the_server(
+    library: Any, where: str, serve: Serve
+) -> None:
+    peer = await serve(saying(ok()))
+
+    async def fail(_: Any) -> Any:
+        json.loads("{")
+
+    class Failing(library.AsyncBaseTransport):  # type: ignore[misc]
+        async def handle_async_request(self, request: Any) -> Any:
+            await fail(request)
+
+    def make() -> Any:
+        if where == "transport":
+            return library.AsyncClient(transport=Failing())
+        return library.AsyncClient(trust_env=False, event_hooks={"response": [fail]})
+
+    client = HttpClient(factory=make)
+    with pytest.raises(json.JSONDecodeError):
+        await client.send(HttpRequest("GET", peer.url()))
     await client.aclose()

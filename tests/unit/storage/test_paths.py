@@ -110,9 +110,6 @@ def test_a_leading_tilde_is_the_users_home(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setenv("MCP_LOGIN_HOME", "~/logins")
     assert data_path() == tmp_path / "logins"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MCP_LOGIN_HOME", "logins")
-    assert state_path() == tmp_path / "logins" / "state"
 
 
 @pytest.mark.usefixtures("unknown_user")
@@ -121,3 +118,27 @@ def test_a_home_that_platformdirs_leaves_out_is_none(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(platformdirs, "user_data_path", lambda *_, **__: Path("~/.local/share/mcp-login"))
     with pytest.raises(StorageUnavailable):
         data_path()
+
+
+def test_a_home_in_the_current_folder_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two halves of a program lock the same files."""
+    monkeypatch.setenv("MCP_LOGIN_HOME", f"logins-of-{tmp_path.name}")
+    monkeypatch.chdir(tmp_path)
+    before = data_path()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert data_path() == before == tmp_path / f"logins-of-{tmp_path.name}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no folder that is in use")
+def test_where_the_current_folder_is_gone_a_relative_one_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setenv("MCP_LOGIN_HOME", "in-no-folder")
+    with pytest.raises(StorageUnavailable, match="the current folder is gone"):
+        data_path()
+    with pytest.raises(StorageUnavailable, match="the current folder is gone"):
+        FileStorage(Path("x"))
