@@ -19,13 +19,14 @@ from .errors import (
     TransportError,
     printable,
 )
-from .portal import in_thread, protect
+from .portal import protect
 from .saving import save_later
 from .storage.ended import begin_anew
 from .storage.index import enter
 from .storage.record import Record
 from .storage.spent import is_spent, needs_notes, note_tokens
 from .storage.wanted import ask_to_save
+from .threads import in_thread
 from .unsaved import Unsaved, is_ended, is_superseded, settled, waiting_for, waiting_lock
 
 if TYPE_CHECKING:

@@ -19,12 +19,13 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import AuthError, TransportError
+from .threads import daemon_threads
 from .tracebacks import forget_locals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-__all__ = ["Portal", "awaiting_answer", "in_thread", "portal", "protect", "wait", "wait_sync"]
+__all__ = ["Portal", "awaiting_answer", "portal", "protect", "wait", "wait_sync"]
 
 T = TypeVar("T")
 
@@ -34,31 +35,6 @@ EXIT_LIMIT = 0.5
 #: How long it waits for the answer to a code or refresh token that was sent, in seconds: as long as an exchange may take
 #: (`network.http.HttpClient`). Ctrl-C, or another one, ends the wait.
 ANSWER_LIMIT = 20.5
-
-
-class _DaemonThreads(concurrent.futures.ThreadPoolExecutor):
-    """A thread of its own for each call. Unlike a pool's they don't hold up the exit of the process: a look-up or a browser
-    that never returns would.
-    """
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[T]:
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-        def run() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = fn(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - it is the caller's
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        threading.Thread(target=run, name="mcp-login call", daemon=True).start()
-        return future
-
-
-_threads = _DaemonThreads()
 
 
 class Portal:
@@ -134,7 +110,7 @@ def _run_loop(running: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> 
     except BaseException as error:  # noqa: BLE001 - raised where the portal is made; nobody may wait for it for ever
         running.set_exception(error)
         return
-    loop.set_default_executor(_threads)
+    loop.set_default_executor(daemon_threads)
     asyncio.set_event_loop(loop)
     loop.call_soon(running.set_result, loop)
     try:
@@ -182,18 +158,6 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """What `work` gives, which reads or writes files: apart from the loop, which others wait for.
-
-    In place where no more threads start: a process that is ending has nobody who waits.
-    """
-    try:
-        future = _threads.submit(work)
-    except RuntimeError:
-        return work()
-    return await asyncio.wrap_future(future)
 
 
 async def protect(work: Coroutine[Any, Any, T]) -> T:

@@ -23,11 +23,12 @@ from .errors import (
 from .flight import Demand, Renewed, unnamed_scopes
 from .keeping import Keeping, NewerElsewhere, Withheld
 from .obtaining import login_required, opened_http
-from .portal import in_thread, protect
+from .portal import protect
 from .protocol.scope import OFFLINE_ACCESS
 from .refreshing import UsedUp, refreshed
 from .storage.ended import note_ended
 from .storage.index import leave
+from .threads import in_thread
 from .unsaved import settled, waiting_for
 
 if TYPE_CHECKING:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from .credentials import LogoutResult
 from .errors import AuthError, StorageError, StorageUnreadable
 from .obtaining import opened_http
-from .portal import in_thread, protect
+from .portal import protect
 from .revoking import revoke
 from .storage.ended import note_ended
 from .storage.index import Index, leave
 from .storage.memory import standing_in_for
 from .storage.record import Record, record_key
 from .storage.replacing import replace_stored
+from .threads import in_thread
 from .unsaved import is_derived, settled, waiting_for
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ import time
 from typing import TYPE_CHECKING
 
 from .errors import StorageError, StorageLocked, StorageUnavailable
-from .portal import in_thread, portal, protect
+from .portal import portal, protect
 from .storage.spent import needs_notes
 from .storage.wanted import was_asked_to_save
+from .threads import in_thread
 from .unsaved import Unsaved, all_that_wait, settled, wait_in_place, waiting_for, waiting_lock
 
 if TYPE_CHECKING:

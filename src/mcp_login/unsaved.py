@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from .errors import StorageError, StorageUnavailable
-from .portal import in_thread
 from .revoking import revoke_orphan
 from .storage.ended import was_ended
 from .storage.index import enter
 from .storage.record import Record
 from .storage.replacing import replace_stored
 from .surroundings import stand_in
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -32,7 +32,7 @@ from .exchange import (
     refusal,
     target,
 )
-from .loopback import bind, in_url, loopback_addresses, stop_accepting
+from .loopback import QUEUE, bind, in_url, loopback_addresses, stop_accepting
 from .pages import Outcome, render
 
 if TYPE_CHECKING:
@@ -163,6 +163,8 @@ class LoopbackListener:
                 )
                 self._servers.append(server)
                 await server.start_serving()
+                # That made the queue of the system as short, in which a browser's connection waits behind a flood.
+                listening.listen(QUEUE)
             await self._decided.wait()
         finally:
             self._accept = None

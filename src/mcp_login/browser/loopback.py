@@ -15,9 +15,12 @@ from mcp_login.errors import PolicyError, RedirectPortTaken, TransportError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["bind", "in_url", "loopback_addresses", "stop_accepting"]
+__all__ = ["QUEUE", "bind", "in_url", "loopback_addresses", "stop_accepting"]
 
 _TAKEN = {errno.EADDRINUSE, errno.EACCES, getattr(errno, "WSAEACCES", errno.EACCES)}
+#: How many connections wait with the system to be accepted.
+QUEUE = 100
+
 # What a machine without that address says. Then nobody else can be reached by it either.
 _ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
 
@@ -103,7 +106,7 @@ def _listen(address: str, port: int) -> socket.socket:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listening.setblocking(False)
         listening.bind((address, port))
-        listening.listen(100)
+        listening.listen(QUEUE)
     except BaseException:
         listening.close()
         raise

@@ -5,7 +5,7 @@ on, and its next refresh saves the login again. Or somebody has logged out, and 
 beside the record's lock: when it was, so that all that was obtained before has ended; and, as clocks are set back, the SHA-256 of
 the tokens that it deleted. A later login is another one. Tokens are long and random: their hashes tell nobody more.
 
-Who compares with what is stored comes first: see `saving`. Without a note, as after a logout with another `MCP_LOGIN_HOME`,
+Who compares with what is stored comes first: see `replacing`. Without a note, as after a logout with another `MCP_LOGIN_HOME`,
 nothing is known, and a login that works goes on.
 """
 

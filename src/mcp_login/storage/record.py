@@ -82,7 +82,8 @@ class Record:
     revocation_endpoint: str | None = None
     #: Whether `resource` is sent on refresh, too (False: the caller left it out by name).
     sends_resource: bool = True
-    #: The network the resource lives in ("public", "private", "loopback"): endpoints may not lie in a more private one.
+    #: Where the resource was at the login ("public", "private", "link_local", "loopback"): endpoints may not lie in a
+    #: more private one, unless the resource does by now (`mcp_login.reach`).
     address_space: str = "public"
     #: Fields that a newer version of this library wrote (those of the client under "client"): kept when this version
     #: saves the record again.
