@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 import mcp_login.sync
-from mcp_login import AuthError, FileStorage, OAuth, TransportError
+from mcp_login import AuthError, FileStorage, MemoryStorage, OAuth, TransportError
 from mcp_login.portal import portal, wait_sync
 from tests.flows.strangers import Answer, Asked
 from tests.flows.support import age
@@ -195,6 +195,8 @@ def test_no_error_shows_the_key_in_a_url(world: World) -> None:
         outcome = world.attempt(lambda: mcp_login.sync.login(url, **world.options()))
         assert isinstance(outcome.error, AuthError)
         seen += f"{outcome.text()} {vars(outcome.error)!r}"
+    told = world.attempt(lambda: mcp_login.sync.access_token(url, storage=MemoryStorage()))
+    seen += told.text()
     refute(SECRET in seen, "an error holds a key")
 
 

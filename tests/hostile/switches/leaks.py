@@ -47,7 +47,8 @@ DISCRETION = Switch(
 QUERIES = Switch(
     "queries of URLs are not shown",
     (
-        ("mcp_login.errors._without_query", _itself),
+        ("mcp_login.errors.without_query", _itself),
+        ("mcp_login.session.without_query", _itself),
         ("mcp_login.protocol.uri._cut", _itself),
     ),
 )
