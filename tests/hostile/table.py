@@ -108,7 +108,7 @@ class Table(Results):
 
     def _sums(self) -> str:
         if not self.attacks:
-            return "No attack was chosen."
+            return "No attack was run."
         sums = Counter(one.whole() for one in self.attacks.values())
         count = "1 attack" if len(self.attacks) == 1 else f"{len(self.attacks)} attacks"
         well = "all" if 1 < sums["well"] == len(self.attacks) else sums["well"]
@@ -126,15 +126,16 @@ class Parts(Results):
 
     def noted(self, attack: str, run: str, mark: pytest.Mark) -> Callable[[Went], None]:
         """Where the attack fails without a patch, it needs it."""
-        self.parts.setdefault(run, False)
 
         def note(went: Went) -> None:
-            self.parts[run] = self.parts[run] or went == "FAILED"
+            self.parts[run] = self.parts.get(run, False) or went == "FAILED"
 
         return note
 
     def lines(self) -> list[str]:
-        """Those that none needs."""
+        """Those that none needs, of all that were tried."""
+        if not self.parts:
+            return ["No attack was run."]
         idle = [part for part, is_needed in self.parts.items() if not is_needed]
         return [f"every attack succeeds with {part}" for part in idle] or ["each patch is needed"]
 

@@ -181,7 +181,7 @@ def test_what_was_chosen_and_not_reached_is_counted(corpus: Callable[..., pytest
 def test_no_attack_is_told_as_such(corpus: Callable[..., pytest.RunResult]) -> None:
     table = Table()
     corpus(TWO, "-k", "the_cellar", told=table)
-    assert table.lines()[1:] == ["No attack was chosen."]
+    assert table.lines()[1:] == ["No attack was run."]
 
 
 def test_a_patch_that_no_attack_needs_is_found(corpus: Callable[..., pytest.RunResult]) -> None:
@@ -193,3 +193,9 @@ def test_nobody_comes_in():
 """
     corpus(text, "--parts", told=parts)
     assert parts.lines() == ["every attack succeeds with both, but for doors.back"]
+
+
+def test_patches_that_were_not_tried_are_not_called_idle(corpus: Callable[..., pytest.RunResult]) -> None:
+    parts = Parts()
+    corpus(TWO, "--parts", "--collect-only", told=parts)
+    assert parts.lines() == ["No attack was run."]

@@ -36,7 +36,7 @@ def test_a_file_that_is_named_is_all_that_is_run() -> None:
 
 def test_other_options_reach_pytest() -> None:
     done = run("-m", "tests.hostile", "-k", "no_attack_has_this_name")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (5, "No attack was chosen."), done.stdout + done.stderr
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (5, "No attack was run."), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)
