@@ -3,6 +3,7 @@
 `<!-- not run: REASON -->`   it is only compiled
 `<!-- run with: mcp1 -->`    it wants the interpreter of that real part (tests/real/parts.py)
 `<!-- file: NAME -->`        it is kept under that name beside the tests of its document
+`<!-- attack: NAME -->`      it is a file of tests/hostile, and run as those are
 
 A block of `text` right after another block is what that one prints; a line `...` in it stands for any lines, `…` for any text.
 """
@@ -22,7 +23,7 @@ DOCUMENTS = sorted(
 
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(
-    r"^(?:<!-- (?P<mark>not run|run with|file): (?P<words>[^\n]+?) -->\n)?```(?P<language>[a-z]+)\n(?P<code>.*?)^```$"
+    r"^(?:<!-- (?P<mark>not run|run with|file|attack): (?P<words>[^\n]+?) -->\n)?```(?P<language>[a-z]+)\n(?P<code>.*?)^```$"
     r"(?:\n\n```text\n(?P<output>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )

@@ -30,7 +30,8 @@ URL = "https://mcp.example.com/mcp"
 
 BLOCKS = pages.blocks("python")
 PROGRAMS = [block for block in BLOCKS if block.mark is None and not block.is_test]
-TESTS = sorted({block.document for block in BLOCKS if block.is_test and block.mark != "not run"})
+TESTS = sorted({block.document for block in BLOCKS if block.is_test and block.mark not in ("not run", "attack")})
+ATTACKS = [block for block in BLOCKS if block.mark == "attack"]
 ELSEWHERE = [block for block in BLOCKS if block.mark == "run with"]
 
 #: How long all programs together may take, in seconds.
@@ -124,6 +125,25 @@ def test_the_tests_of_a_document_pass_in_a_project_of_their_own(document: Path, 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\d+ passed", done.stdout), done.stdout
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("block", ATTACKS, ids=str)
+def test_an_attack_of_a_document_fails_and_succeeds_without_its_defence(block: pages.Block, tmp_path: Path) -> None:
+    tmp_path.joinpath("pytest.ini").write_text("[pytest]\nfilterwarnings = error\nmarkers = attack\n")
+    tmp_path.joinpath("test_mine.py").write_text(block.code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "--no-header", "-p", "no:cacheprovider", "-p", "tests.hostile.conftest"],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    runs = re.findall(r"\[(\w+)\] (\w+)", done.stdout)
+    assert runs == [("defended", "PASSED"), ("undefended", "PASSED")], done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)

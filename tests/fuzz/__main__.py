@@ -6,8 +6,8 @@ input. An input after which anything escapes is made smaller and printed with it
 `build/fuzz/<target>/findings` then, and belongs into the corpus under a name that says what it found. `--keep` adds to the
 corpus what reached new code, as few and small files as will do.
 
-Needs Linux and the group `fuzz`: `python -m pip install --group fuzz`. The exit status is 1 if something was found, and 2 if it
-can't run.
+Needs Linux and the group `fuzz`: `python -m pip install --group fuzz`, with pip 25.1 or newer. The exit status is 1 if something
+was found, and 2 if it can't run.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests import clone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,9 +56,7 @@ class Report:
 
 def why_not() -> str | None:
     """Why the engine can't run here; None where it can."""
-    if find_spec("atheris") is None:
-        return "atheris is not installed: python -m pip install --group fuzz (Linux on x86-64, Python 3.11 to 3.13)"
-    return None
+    return clone.why_not("atheris", install="python -m pip install --group fuzz (Linux on x86-64, Python 3.11 to 3.13)")
 
 
 def fuzz_all(targets: Iterable[Target], *, seconds: float, jobs: int, seed: int = 0) -> Iterable[Report]:

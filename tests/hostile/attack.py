@@ -78,5 +78,5 @@ def attack(source: str, *defences: Switch) -> Callable[[F], F]:
     Each of `defences` is enough by itself to stop it.
     """
     if not defences:
-        raise ValueError("an attack names the defences that it meets")
+        raise ValueError("an attack names the defences that it meets; where there is none yet, the test has no @attack")
     return pytest.mark.attack(source=source, defences=defences)

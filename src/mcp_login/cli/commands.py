@@ -120,8 +120,8 @@ def command_line() -> None:
 @click.option(
     "--trust-pkce",
     is_flag=True,
-    help="Go on where the server's metadata doesn't say whether it supports PKCE (Entra ID), which makes a stolen code useless. "
-    "It is used in any case.",
+    help="Go on where the server's metadata doesn't say that it supports PKCE (Entra ID). "
+    "PKCE, which makes a stolen code useless, is used all the same.",
 )
 @private_network_option
 @json_option
