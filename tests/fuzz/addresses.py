@@ -14,7 +14,7 @@ import httpx
 
 from mcp_login.browser.opener import defuse
 from mcp_login.errors import AuthError, PolicyError
-from mcp_login.network.failure import host_of
+from mcp_login.network.failure import proxy_shown
 from mcp_login.network.http import HttpClient
 from mcp_login.network.policy import AddressSpace, NetworkPolicy, address_space, space_of_host
 from mcp_login.network.proxy import proxy_for
@@ -207,9 +207,13 @@ def _use(found: str | None, target: str) -> None:
     if found is None:
         return
     assert "://" in found
-    assert is_clean(host_of(found))
-    password = found.partition("://")[2].rpartition("@")[0].partition(":")[2]
-    with judged(*([password] if len(password) > 8 else [])):
+    shown = proxy_shown(found)
+    assert is_clean(shown)
+    credentials, _, address = found.partition("://")[2].rpartition("@")
+    # Parsers take a password with a raw `/`, `?` or `#` in it to pieces: none may be told. What is the host, too, is.
+    pieces = [piece for piece in re.split(r"[/?#@:]", credentials.partition(":")[2]) if piece not in address]
+    assert not [piece for piece in pieces if len(piece) > 3 and piece in shown and shown[0] != "("]
+    with judged(*(piece for piece in pieces if len(piece) > 8)):
         CheckedTransport(
             target,
             policy=NetworkPolicy(),

@@ -227,10 +227,12 @@ def test_the_list_of_logins_holds_no_key_of_a_url(world: World, home: Path) -> N
     assert SECRET not in index.read_text()
 
 
+@pytest.mark.parametrize("password", [SECRET, *(f"{SECRET}{mark}2" for mark in "/?#"), f"12/{SECRET}"])
 @attack("RFC 9700 section 4.3.2", PROXY_PASSWORD)
-def test_an_error_names_a_proxy_without_its_password(world: World, closed_port: int) -> None:
+def test_an_error_names_a_proxy_without_its_password(world: World, closed_port: int, password: str) -> None:
+    """Parsers take a password with a raw `/`, `?` or `#` for the end of the address, and what is before it for the host."""
     resource, _ = world.server()
-    world.monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@127.0.0.1:{closed_port}")
+    world.monkeypatch.setenv("HTTPS_PROXY", f"http://user:{password}@127.0.0.1:{closed_port}")
     outcome = world.attempt(lambda: mcp_login.sync.login(resource.url, **world.options()))
     refute(SECRET in f"{outcome.text()} {vars(outcome.error or Exception())!r}", "an error holds a password")
     assert isinstance(outcome.error, TransportError)

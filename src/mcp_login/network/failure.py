@@ -20,7 +20,7 @@ from mcp_login.errors import TransportError, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Route", "Sending", "host_of", "transport_error", "wire_errors"]
+__all__ = ["Route", "Sending", "host_of", "proxy_shown", "transport_error", "wire_errors"]
 
 _LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2")
 _FAILURES = (
@@ -85,6 +85,16 @@ def host_of(url: str) -> str:
     except ValueError:  # a proxy's URL comes from the environment as it is
         authority = ""
     return printable(authority.rpartition("@")[2], 120) or "(an address that can't be read)"
+
+
+def proxy_shown(proxy: str) -> str:
+    """Host and port of a proxy's URL, as the environment has it: no user name, no password.
+
+    A raw `/`, `?` or `#` in the password ends the authority for every parser (RFC 3986 section 3.2): what is in front of the
+    last `@` of all is never shown.
+    """
+    _, at, rest = proxy.rpartition("@")
+    return host_of(f"//{rest}" if at else proxy)
 
 
 def wire_errors() -> tuple[type[Exception], ...]:

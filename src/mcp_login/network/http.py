@@ -22,7 +22,7 @@ from mcp_login.protocol.message import HttpRequest, HttpResponse
 
 from .body import ACCEPTED_ENCODING, BoundedBody
 from .discretion import discretion
-from .failure import Route, Sending, host_of, transport_error, wire_errors
+from .failure import Route, Sending, host_of, proxy_shown, transport_error, wire_errors
 from .policy import AddressSpace, NetworkPolicy, address_space, space_of_host
 from .proxy import proxy_for
 from .transport import CheckedTransport, default_ssl_context, resolve
@@ -106,7 +106,7 @@ class HttpClient:
         url = self._checked(request.url, floor)
         floor = self._floor_of(url, floor)
         proxy = None if self._factory is not None else proxy_for(str(url))
-        route = Route(without_query(str(url)), None if proxy is None else host_of(proxy))
+        route = Route(without_query(str(url)), None if proxy is None else proxy_shown(proxy))
         limit = asyncio.timeout(self._deadline)
         sending = Sending(traced=self._factory is None)
         try:

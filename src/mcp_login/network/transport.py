@@ -21,7 +21,7 @@ import truststore
 
 from mcp_login.errors import InvalidResponse, PolicyError, TransportError
 
-from .failure import host_of
+from .failure import proxy_shown
 from .policy import AddressSpace, NetworkPolicy, address_space
 
 if TYPE_CHECKING:
@@ -286,10 +286,11 @@ def _proxy_pool(proxy: str, context: ssl.SSLContext | None, backend: _Backend) -
     settings: httpx.Proxy | None = None
     with suppress(httpx.InvalidURL, ValueError):  # raised below: what they say may be the password
         settings = httpx.Proxy(proxy)
-    if settings is None:
+    # An `@` that is left over was behind a password with a raw `/`, `?` or `#`: the host that was read is a piece of it.
+    if settings is None or "@" in str(settings.url):
         raise TransportError(
-            f"The proxy {host_of(proxy)} that the environment names can't be used. Correct HTTP_PROXY, HTTPS_PROXY or "
-            "ALL_PROXY."
+            f"The proxy {proxy_shown(proxy)} that the environment names can't be used. Correct HTTP_PROXY, HTTPS_PROXY or "
+            "ALL_PROXY; in a password, `/` is written %2F, `?` %3F and `#` %23."
         )
     url = settings.url
     core_url = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
@@ -304,7 +305,7 @@ def _proxy_pool(proxy: str, context: ssl.SSLContext | None, backend: _Backend) -
         )
     if find_spec("socksio") is None:
         raise TransportError(
-            f"The proxy {host_of(proxy)} is a SOCKS proxy, which needs the package socksio: install httpx[socks]."
+            f"The proxy {proxy_shown(proxy)} is a SOCKS proxy, which needs the package socksio: install httpx[socks]."
         )
     return httpcore.AsyncSOCKSProxy(
         core_url,

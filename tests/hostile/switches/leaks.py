@@ -74,7 +74,13 @@ CALLERS_CREDENTIALS = Switch(
 )
 
 #: The password of a proxy is not part of its name.
-PROXY_PASSWORD = Switch("a proxy is named without its password", (("mcp_login.network.http.host_of", _itself),))
+PROXY_PASSWORD = Switch(
+    "a proxy is named without its password",
+    (
+        ("mcp_login.network.http.proxy_shown", _itself),
+        ("mcp_login.network.transport.proxy_shown", _itself),
+    ),
+)
 
 #: Keys of our TLS connections are not written to a file that the environment names.
 KEY_LOG = Switch(

@@ -355,6 +355,20 @@ async def test_a_proxy_whose_address_cannot_be_read_is_said_without_its_password
         assert SECRET not in f"{caught.value!r} {caught.value.__context__!r}"
 
 
+@pytest.mark.parametrize("password", ["hunter/2", "hunter?2", "hunter#2", "12/34", "hun@ter/2"])
+async def test_a_password_of_a_proxy_that_is_not_encoded_is_no_host(
+    password: str, monkeypatch: pytest.MonkeyPatch, names: Names
+) -> None:
+    """Parsers end the address at `/`, `?` or `#`: nothing in front of the last `@` is shown, looked up or connected to."""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://alice:{password}@proxy.corp:3128")
+    names.addresses |= {"alice": ["93.184.216.34"], "proxy.corp": ["93.184.216.35"]}
+    assert await failure(f"https://{HOST}/") == (
+        "The proxy proxy.corp:3128 that the environment names can't be used. Correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; "
+        "in a password, `/` is written %2F, `?` %3F and `#` %23."
+    )
+    assert names.look_ups == []
+
+
 async def test_a_proxy_that_refuses_is_named(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = f"HTTP/1.1 407 {SECRET}\r\nContent-Length: 0\r\n\r\n".encode()
     proxy = await serve(connect_proxy(lambda: 0, refusal))
