@@ -93,10 +93,7 @@ async def discover(
     Raises `TransportError` where documents can't be had now, `InvalidResponse` and `IssuerMismatch` where they are broken,
     `PolicyError` where they lead to a place they must not, `LoginNotNeeded`.
     """
-    if challenge_url is not None and not _same_origin(challenge_url, server_url):
-        # Where the server itself lives has to be known first, from a connection: what its name says now may be a lie.
-        await find_challenge(http, server_url)
-    resource = await _resource_metadata(http, server_url, challenge_url)
+    resource = await _named_metadata(http, server_url, challenge_url)
     floor = await http.space_of(server_url)
     if resource is None:
         if not challenged:
@@ -149,7 +146,9 @@ async def listed_scopes(http: HttpClient, server_url: str, challenge_url: str | 
 async def _named_metadata(
     http: HttpClient, server_url: str, challenge_url: str | None
 ) -> ProtectedResourceMetadata | None:
-    if challenge_url is not None and not _same_origin(challenge_url, server_url):
+    leads_elsewhere = challenge_url is not None and not _same_origin(challenge_url, server_url)
+    if leads_elsewhere and http.would_learn_space(server_url):
+        # Where the server itself lives has to be known first, from a connection: what its name says now may be a lie.
         await find_challenge(http, server_url)
     return await _resource_metadata(http, server_url, challenge_url)
 

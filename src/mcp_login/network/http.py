@@ -140,7 +140,7 @@ class HttpClient:
         if known is not None:
             return known
         parsed = self._checked(url, AddressSpace.LOOPBACK)
-        if self._factory is not None or proxy_for(str(parsed)) is not None:
+        if self._is_sent_by_others(parsed):
             # Whoever connects looks the name up for itself: what it says here proves nothing.
             said = space_of_host(parsed.host)
             return AddressSpace.PUBLIC if said is None else said
@@ -156,13 +156,17 @@ class HttpClient:
             raise transport_error(error, route, ambient=ambient, may_have_acted=False) from None
         return min(map(address_space, addresses))
 
+    def would_learn_space(self, url: str) -> bool:
+        """Whether a request to `url` would tell `space_of` more than it knows: our first connection to an origin does."""
+        return self.reached(url) is None and not self._is_sent_by_others(self._checked(url, AddressSpace.LOOPBACK))
+
     async def check_place(self, url: str, *, floor: AddressSpace) -> None:
         """Raise `PolicyError` if a person's browser may not be sent to `url` because of a server in `floor`.
 
         A name is looked up, as the browser will; with a proxy or a caller's client only the URL is judged.
         """
         parsed = self._checked(url, floor)
-        if self._factory is not None or proxy_for(str(parsed)) is not None:
+        if self._is_sent_by_others(parsed):
             return
         try:
             async with asyncio.timeout(self._deadline):
@@ -187,6 +191,9 @@ class HttpClient:
             raise PolicyError(f"The URL of {host_of(url)} is not one that can be requested. Correct it.") from None
         self._policy.check_url(str(parsed), floor=floor)
         return parsed
+
+    def _is_sent_by_others(self, url: httpx.URL) -> bool:
+        return self._factory is not None or proxy_for(str(url)) is not None
 
     def _floor_of(self, url: httpx.URL, floor: AddressSpace) -> AddressSpace:
         """`floor`, or less: a name that led to a public address a moment ago isn't followed to where it leads now (rebinding)."""

@@ -104,6 +104,20 @@ async def test_each_origin_has_a_space_of_its_own(peer: Peer, names: Names) -> N
     assert await client.space_of(peer.url(scheme="https", host="b.example.com")) is AddressSpace.PRIVATE
 
 
+async def test_an_origin_is_asked_for_its_space_once(peer: Peer, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first connection of ours tells anything new: behind a proxy or a caller's client none does."""
+    url = peer.url(scheme="https", host="mcp.example.com")
+    names.addresses["mcp.example.com"] = [PUBLIC]
+    client = HttpClient()
+    assert client.would_learn_space(url)
+    await client.send(HttpRequest("GET", url))
+    assert not client.would_learn_space(f"{url}/elsewhere")
+    assert client.would_learn_space("https://mcp.example.com:8443/")
+    assert not HttpClient(factory=httpx.AsyncClient).would_learn_space(url)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.corp:3128")
+    assert not HttpClient().would_learn_space(url)
+
+
 @pytest.mark.parametrize(
     ("url", "floor"),
     [
