@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import pytest
 
-from mcp_login import FileStorage, InvalidResponse, PolicyError, TransportError
+from mcp_login import (
+    AuthorizationErrorResponse,
+    FileStorage,
+    InvalidResponse,
+    MemoryStorage,
+    PolicyError,
+    TransportError,
+)
 from tests.flows.strangers import Answer, Asked
 from tests.hostile.attack import attack, refute
 from tests.hostile.switches.network import (
@@ -69,6 +77,37 @@ def test_a_login_sends_no_more_requests_than_the_documents_say(world: World) -> 
 
 def _times(asked: Asked) -> int:
     return int(asked.query.get("n", 0))
+
+
+@pytest.mark.parametrize("refuses", ["/authorize", "/token"])
+def test_the_windows_of_one_login_are_few_and_share_one_registration(world: World, refuses: str) -> None:
+    """Each is a reason to try once more: a registration that is forgotten, fields it refuses, scopes that only lists name."""
+    resource, server = world.server()
+    resource.metadata["scopes_supported"] = ["listed"]
+    server.metadata["token_endpoint_auth_methods_supported"] = None
+    storage = MemoryStorage()
+    assert world.log_in(resource.url, storage=storage).error is None
+    registrations, windows, codes = 0, 0, len(server.host.asked_for("/token"))
+
+    def register(asked: Asked) -> Answer:
+        nonlocal registrations
+        registrations += 1
+        return Answer(400, {"error": "invalid_client_metadata"}) if registrations % 4 else server.register(asked)
+
+    def authorize(asked: Asked) -> Answer:
+        nonlocal windows
+        windows += 1
+        if refuses == "/token" and windows < 2:
+            return server.authorize(asked)
+        said = {"error": "invalid_scope", "state": asked.query["state"], "iss": server.issuer}
+        return Answer(302, headers={"Location": f"{asked.query['redirect_uri']}?{urlencode(said)}"})
+
+    server.on["/register"], server.on["/authorize"] = register, authorize
+    server.on["/token"] = lambda _: Answer(400, {"error": "invalid_client"})
+    outcome = world.log_in(resource.url, storage=storage, scopes="asked", force=True)
+    assert isinstance(outcome.error, AuthorizationErrorResponse)
+    assert (registrations, windows) == (4, 3)
+    assert len(server.host.asked_for("/token")) - codes == (1 if refuses == "/token" else 0)
 
 
 @pytest.mark.parametrize("what", ["access_token", "refresh_token", "client_secret"])

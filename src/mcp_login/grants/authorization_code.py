@@ -113,13 +113,13 @@ class AuthorizationCodeGrant:
         return record
 
     async def _obtain(self, order: Order, http: HttpClient, storage: Storage, save: Save) -> Record:
-        fresh, narrow = False, False
+        registration, narrow = _Registration(), False
         while True:
             try:
-                return await self._login(order, http, storage, save, fresh=fresh, narrow=narrow)
+                return await self._login(order, http, storage, save, registration, narrow=narrow)
             except _OtherRegistrationNeeded as signal:
                 _log.info("registering anew: %s", signal.cause.error)
-                fresh = True
+                registration.is_stale = True
             except AuthorizationErrorResponse as error:
                 # Specification, "Step-Up Authorization Flow": scope-related errors come during authorization, too. What
                 # nobody asked for in so many words is left out, once.
@@ -139,13 +139,20 @@ class AuthorizationCodeGrant:
         )
 
     async def _login(
-        self, order: Order, http: HttpClient, storage: Storage, save: Save, *, fresh: bool, narrow: bool
+        self,
+        order: Order,
+        http: HttpClient,
+        storage: Storage,
+        save: Save,
+        registration: _Registration,
+        *,
+        narrow: bool,
     ) -> Record:
         server = order.discovery.server
         if server.authorization_endpoint is None or server.token_endpoint is None:
             raise InvalidResponse("the metadata names no authorization or token endpoint", url=server.issuer)
         scopes = self._scopes(order, narrow=narrow)
-        async with self._registered(order, http, storage, scopes, fresh=fresh) as (listener, client, reused):
+        async with self._registered(order, http, storage, scopes, registration) as (listener, client, reused):
             request = build_authorization_request(
                 server,
                 client,
@@ -202,9 +209,14 @@ class AuthorizationCodeGrant:
 
     @contextlib.asynccontextmanager
     async def _registered(
-        self, order: Order, http: HttpClient, storage: Storage, scopes: tuple[str, ...], *, fresh: bool
+        self,
+        order: Order,
+        http: HttpClient,
+        storage: Storage,
+        scopes: tuple[str, ...],
+        registration: _Registration,
     ) -> AsyncIterator[tuple[LoopbackListener, ClientInformation, bool]]:
-        """A bound listener, and a client that is known by its redirect URI; whether the registration is an earlier one."""
+        """A bound listener, and a client that is known by its redirect URI; whether the registration is an earlier login's."""
         server = order.discovery.server
         async with contextlib.AsyncExitStack() as stack:
             earlier = None
@@ -212,7 +224,8 @@ class AuthorizationCodeGrant:
             # One redirect URI serves one login at a time: logins that share a registration or a port queue.
             if dynamic:
                 await self._queue(stack, storage, client_key(server.issuer, self.client.client_name))
-                if not fresh:
+                earlier = registration.made
+                if earlier is None and not registration.is_stale:
                     earlier = await stored_client(storage, server.issuer, self.client.client_name, self.clock())
             if self.redirect.port:
                 await self._queue(stack, storage, f"redirect {self.redirect.host}:{self.redirect.port}")
@@ -227,7 +240,9 @@ class AuthorizationCodeGrant:
                 floor=order.discovery.floor,
                 storage=storage,
             )
-            yield listener, client, earlier is not None
+            reused = earlier is not None and earlier is not registration.made
+            registration.made = client if dynamic and not reused else None
+            yield listener, client, reused
 
     async def _queue(self, stack: contextlib.AsyncExitStack, storage: Storage, key: str) -> None:
         limit = self.consent.timeout + QUEUE_GRACE
@@ -321,6 +336,15 @@ class AuthorizationCodeGrant:
 
 
 _BLAMES_REGISTRATION = frozenset({"invalid_client", "unauthorized_client", "invalid_scope"})
+
+
+@dataclass(slots=True)
+class _Registration:
+    """What the windows of one login know of its dynamic registration: one is enough for all of them."""
+
+    #: An earlier login's is of no use.
+    is_stale: bool = False
+    made: ClientInformation | None = None
 
 
 class _OtherRegistrationNeeded(Exception):
