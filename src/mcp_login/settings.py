@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from .session import SERVER_RESOURCE, ServerResource, Session
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from .storage.base import Storage
 
 __all__ = ["LoginOptions", "SessionOptions", "open_session"]
+
+_log = logging.getLogger("mcp_login")
 
 
 class LoginOptions(TypedDict, total=False):
@@ -91,9 +94,23 @@ async def _renew(session: Session, demand: Demand) -> Renewed:
 
 
 def _scopes(scopes: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The scopes as they will be sent, so that a later call finds what it wants among those of the login."""
     if not scopes:
         return ()
-    return tuple(dict.fromkeys(scopes.split() if isinstance(scopes, str) else scopes))
+    from .protocol.scope import MAX_CHARACTERS, MAX_SCOPES, parse_scope
+
+    given = dict.fromkeys(part for scope in ([scopes] if isinstance(scopes, str) else scopes) for part in scope.split())
+    sent = parse_scope(tuple(given))
+    if len(sent) < len(given):
+        _log.warning(
+            "%d of the %d scopes that you gave are not asked for. A scope is ASCII without quotation marks and backslashes "
+            "(RFC 6749 section 3.3); of more than %d, or %d characters, the first ones are sent.",
+            len(given) - len(sent),
+            len(given),
+            MAX_SCOPES,
+            MAX_CHARACTERS,
+        )
+    return sent
 
 
 def _authorization_code(options: SessionOptions) -> Grant:

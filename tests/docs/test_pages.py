@@ -95,12 +95,56 @@ def test_every_keyword_is_in_the_configuration() -> None:
     assert [name for name in LoginOptions.__annotations__ if f"`{name}`" not in described] == []
 
 
-def test_every_named_limit_in_the_configuration_is_in_the_module_it_names() -> None:
-    limits = re.findall(r"`([A-Z][A-Z_]+)` in `([\w/]+\.py)`", text_of("configuration.md"))
-    assert limits != []
-    for name, module in limits:
-        source = ROOT.joinpath("src", "mcp_login", module).read_text(encoding="utf-8")
-        assert re.search(rf"^{name}\b.*=", source, re.MULTILINE), f"{name} is not in {module}"
+LIMITS = re.findall(
+    r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$",
+    text_of("configuration.md").partition("## Named limits")[2].partition("\n## ")[0],
+    re.MULTILINE,
+)[2:]
+#: Names, and the modules that have them; a cell may have several such groups.
+_NAMED = re.compile(r"(?P<names>`\w+`(?:, `\w+`)*) in (?P<modules>`[\w/]+\.py`(?: and `[\w/]+\.py`)*)")
+_UNITS = {"KiB": 1 << 10, "Ki": 1 << 10, "MiB": 1 << 20, "years": 365 * 86_400}
+
+
+def numbers(limit: str) -> list[float]:
+    """The numbers of a cell, in its units: `1 MiB, in at most 10,000 parts`."""
+    found = re.findall(r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)(?: (KiB|Ki|MiB|years)\b)?", re.sub(r"`[^`]*`", "", limit))
+    return [float(number.rstrip(",").replace(",", "")) * _UNITS.get(unit, 1) for number, unit in found]
+
+
+def values(name: str, module: str) -> list[float]:
+    """What `name` is in `module`: a constant with one number or several, or a parameter with a default."""
+    loaded = importlib.import_module(f"mcp_login.{module.removesuffix('.py').replace('/', '.')}")
+    if hasattr(loaded, name):
+        value = getattr(loaded, name)
+        return [float(one) for one in (value if isinstance(value, tuple) else [value])]
+    defaults = re.findall(rf"^ +{name}: \w+ = ([\d.]+),$", inspect.getsource(loaded), re.MULTILINE)
+    assert defaults != [], f"{name} is not in {module}"
+    assert len(set(defaults)) == 1, f"{name} has several defaults in {module}"
+    return [float(defaults[0])]
+
+
+@pytest.mark.parametrize(("what", "limit", "where"), LIMITS, ids=[row[0] for row in LIMITS])
+def test_every_limit_in_the_configuration_is_that_of_the_module_it_names(what: str, limit: str, where: str) -> None:
+    named = [(match["names"], match["modules"]) for match in _NAMED.finditer(where)]
+    assert "`" not in re.sub(r"`[\w/]+\.py`", "", _NAMED.sub("", where)), "a name without its module"
+    for module in re.findall(r"`([\w/]+\.py)`", where):
+        assert ROOT.joinpath("src", "mcp_login", module).exists()
+    real = [
+        value
+        for names, modules in named
+        for name in names.replace("`", "").split(", ")
+        for module in modules.replace("`", "").split(" and ")
+        for value in values(name, module)
+    ]
+    said = numbers(limit)
+    if real:
+        assert real == (said * len(real) if len(said) == 1 else said)
+
+
+def test_there_are_limits_with_and_without_an_underscore() -> None:
+    cells = " ".join(where for _, _, where in LIMITS)
+    assert {"DEADLINE", "_LIMIT", "patience"} <= set(re.findall(r"`(\w+)`", cells))
+    assert numbers("1 MiB, in at most 10,000 parts, 0.25, `MAX_2`") == [1 << 20, 10_000, 0.25]
 
 
 def test_every_module_and_test_that_the_specification_page_names_exists() -> None:

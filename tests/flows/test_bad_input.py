@@ -250,6 +250,27 @@ def test_an_error_of_the_authorization_endpoint_is_told_with_its_name(serve: Ser
     assert "bad" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("scopes", "sent"),
+    [([f"s{n}" for n in range(203)], 200), ([f"{n}-{'s' * 3000}" for n in range(5)], 2), (["a b", 'c"d', "é", "e"], 3)],
+    ids=["too many", "too long", "no scopes"],
+)
+def test_scopes_of_the_callers_own_that_are_not_sent_are_told(
+    serve: Serve, person: Person, caplog: pytest.LogCaptureFixture, scopes: list[str], sent: int
+) -> None:
+    """And those that are sent suffice afterwards: else each call would open a window."""
+    server = serve(required_scopes=(), server_scopes_supported=tuple(" ".join(scopes).split()))
+    login = Login(server, person)
+    for _ in range(2):
+        caplog.clear()
+        credentials = mcp_login.sync.login(server.url, scopes=scopes, **login.options)
+        [warning] = [record.getMessage() for record in caplog.records if "scopes that you gave" in record.getMessage()]
+        given = len(" ".join(scopes).split())
+        assert warning.startswith(f"{given - sent} of the {given} scopes that you gave are not asked for.")
+        assert len(credentials.scopes) == sent
+    assert login.windows == 1
+
+
 def test_errors_inside_an_on_authorization_url_are_the_callers_own(serve: Serve) -> None:
     def broken(url: str) -> bool:
         raise RuntimeError("the caller's own")
