@@ -5,6 +5,7 @@ Each error is provoked for real, against the embedded server. Addresses are repl
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
@@ -17,6 +18,7 @@ import keyring.errors
 import pytest
 
 from mcp_login import KeychainStorage, MemoryStorage, errors, sync
+from mcp_login.storage.record import binding_key
 from mcp_login.testing import EmbeddedServer, Person, RegisteredClient
 from tests.docs.pages import text_of
 from tests.docs.run_blocks import free_port
@@ -96,6 +98,14 @@ def no_keychain() -> None:
         keyring.set_keyring(before)
 
 
+def torn_binding() -> None:
+    known = RegisteredClient(client_id="my-agent", redirect_uris=("http://127.0.0.1/callback",))
+    with EmbeddedServer(clients=(known,)).run() as server:
+        storage, asked = MemoryStorage(), Person.approves()
+        asyncio.run(storage.save(binding_key(server.url, "my-agent"), "torn"))
+        sync.login(server.url, storage=storage, interactive=True, on_authorization_url=asked, client_id="my-agent")
+
+
 def not_there() -> None:
     server = EmbeddedServer(protected=False, resource_metadata="absent")
     with server.run():
@@ -124,12 +134,16 @@ CASES: dict[str, Callable[[], object]] = {
 }
 
 #: Where a page shows two messages: what says the second.
-SECOND: dict[str, Callable[[], object]] = {"LoginNotNeeded": not_there, "StorageUnavailable": no_keychain}
+SECOND: dict[str, Callable[[], object]] = {
+    "LoginNotNeeded": not_there,
+    "StorageUnavailable": no_keychain,
+    "StorageUnreadable": torn_binding,
+}
 
 
 def bare(message: str) -> str:
     """`message` without what differs from run to run."""
-    places = r"(https?://)?(127\.0\.0\.1:\d+|\w+\.example\.com)(?=[/\s\].:]|$)"
+    places = r"(https?://)?(127\.0\.0\.1:\d+|\w+\.example\.com)(?=[/\s\].,:]|$)"
     message = re.sub(places, "PLACE", message.replace("http://127.0.0.1/callback", "REDIRECT"))
     message = re.sub(r"\bPort \d+", "Port N", re.sub(r"[\d.]+ seconds", "N seconds", message))
     return re.sub(r"The keychain \([\w.]+\)", "The keychain", message)

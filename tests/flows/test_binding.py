@@ -15,11 +15,22 @@ import httpx
 import pytest
 
 import mcp_login.sync
-from mcp_login import IssuerMismatch, LoginRequired, MemoryStorage, OAuth, RegistrationRequired
+from mcp_login import (
+    FileStorage,
+    IssuerMismatch,
+    LoginRequired,
+    MemoryStorage,
+    OAuth,
+    RegistrationRequired,
+    StorageUnreadable,
+)
+from mcp_login.storage.record import binding_key, client_key
 from mcp_login.testing import EmbeddedServer, Fault, Person, RegisteredClient
 from tests.flows.support import HEADERS, age, message, run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mcp_login.testing import RecordedRequest
     from tests.flows.conftest import Serve
 
@@ -172,6 +183,48 @@ def test_what_a_client_was_bound_to_outlives_the_login(serve: Serve, person: Per
     with pytest.raises(IssuerMismatch):
         mcp_login.sync.login(server.url, **given, issuer=server.origin)
     assert len(person.urls) == 1
+
+
+@pytest.mark.parametrize("mended", ["by an issuer", "by forgetting"])
+def test_what_a_client_was_bound_to_is_not_dropped_where_it_is_torn(
+    serve: Serve, person: Person, tmp_path: Path, mended: str
+) -> None:
+    """A torn login is replaced, and so is a torn registration. This one would let the secret go to whoever is named next."""
+    server = serve(clients=(client(),), any_loopback_port=True, auto_approve=True)
+    evil = serve(clients=(client("other"),), any_loopback_port=True, auto_approve=True)
+    given = options(person, client_id=APP, client_secret=SECRET, storage=FileStorage(tmp_path / "logins"))
+    mcp_login.sync.login(server.url, **given)
+    run(given["storage"].save(binding_key(server.url, APP), "torn"))
+    server.use_authorization_server(evil)
+    for _ in range(2):
+        with pytest.raises(
+            StorageUnreadable, match=rf"{evil.issuer}, which the server names now.*issuer= \(--issuer\)"
+        ):
+            mcp_login.sync.login(server.url, force=True, **given)
+    assert not saw_the_secret(evil)
+    server.use_authorization_server(server)
+    if mended == "by an issuer":
+        mcp_login.sync.login(server.url, force=True, **given, issuer=server.issuer)
+    else:
+        mcp_login.sync.logout(server.url, forget_client=True, **without_person(given))
+    # It is known again, and is kept to.
+    mcp_login.sync.login(server.url, force=True, **given)
+    server.use_authorization_server(evil)
+    with pytest.raises(IssuerMismatch):
+        mcp_login.sync.login(server.url, force=True, **given)
+    assert not saw_the_secret(evil)
+
+
+def test_a_torn_registration_is_made_anew(serve: Serve, person: Person, caplog: pytest.LogCaptureFixture) -> None:
+    server = serve(auto_approve=True)
+    given = options(person)
+    mcp_login.sync.login(server.url, **given)
+    key = client_key(server.issuer, "mcp-login")
+    run(given["storage"].save(key, "torn"))
+    mcp_login.sync.login(server.url, force=True, **given)
+    assert "the stored registration" in caplog.text
+    assert len(server.requests.matching("registration")) == 2
+    assert "torn" not in run(given["storage"].load(key))
 
 
 def test_forgetting_the_client_lets_it_be_bound_anew(serve: Serve, person: Person) -> None:

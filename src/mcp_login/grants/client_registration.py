@@ -114,7 +114,8 @@ async def forget_client(storage: Storage, client: ClientInformation) -> None:
 async def check_binding(options: ClientOptions, storage: Storage, server_url: str, issuer: str) -> None:
     """Specification, "Authorization Server Binding": the caller's client isn't taken to another issuer than before.
 
-    What it was bound to outlives the login. Raises `IssuerMismatch`. An `issuer` that the caller names is judged in discovery.
+    What it was bound to outlives the login. Raises `IssuerMismatch`, and `StorageUnreadable` where it can't be read: another
+    registration is replaced, but this would be the way around the rule. An `issuer` that the caller names is judged in discovery.
     """
     if options.client_id is None or options.issuer is not None:
         return
@@ -123,8 +124,9 @@ async def check_binding(options: ClientOptions, storage: Storage, server_url: st
         bound = issuer if text is None else parse_client(text).issuer
     except StorageUnreadable:
         raise StorageUnreadable(
-            "What is stored of the issuer that client_id belongs to is not readable. Give issuer= with the client_id, and it is "
-            "stored anew."
+            "What is stored of the issuer that client_id belongs to can't be read, and nothing else tells whether it is "
+            f"{printable(issuer)}, which the server names now. Ask the server's operator, then log in once with the right one as "
+            "issuer= (--issuer) beside client_id: it is stored anew."
         ) from None
     if bound != issuer:
         raise IssuerMismatch(
