@@ -21,6 +21,7 @@ from tests.hostile.switches.confusion import (
     ISSUER_OF_METADATA,
     ISSUER_OF_RESPONSE,
     OWN_SEEDS,
+    STORED_ENDPOINT,
 )
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def test_a_server_that_disowns_its_client_ends_no_registration_of_another(world:
 
 
 @pytest.mark.parametrize("how", ["the metadata moved", "the resource names another server", "both are down but evil"])
+@attack("RFC 6749 section 10.4", STORED_ENDPOINT)
 def test_a_refresh_token_goes_only_where_it_came_from(world: World, how: str) -> None:
     """What is stored with it says where: no document is read again, so nothing that one says now can lead it away."""
     resource, server = world.server()
@@ -200,5 +202,5 @@ def test_a_refresh_token_goes_only_where_it_came_from(world: World, how: str) ->
         server.on["/token"] = lambda _: Answer(503)
     age(options["storage"], resource.url, 7200)
     world.attempt(lambda: mcp_login.sync.access_token(resource.url, storage=options["storage"]))
+    refute(any(map(thief.saw, server.given["refresh_token"])), "the refresh token went to somebody else")
     assert len(resource.host.asked_for("/token")) >= 2
-    assert not any(thief.saw(token) for token in server.given["refresh_token"])

@@ -22,6 +22,7 @@ from tests.hostile.switches.leaks import (
     CALLERS_CREDENTIALS,
     DISCRETION,
     KEY_LOG,
+    OWN_CLIENT,
     PROXY_PASSWORD,
     QUERIES,
     REDACTION,
@@ -240,6 +241,22 @@ def test_an_error_names_a_proxy_without_its_password(world: World, closed_port: 
 
 
 # --- other people's clients, and the environment
+
+
+@libraries
+@attack("RFC 9700 section 4.3.2", OWN_CLIENT)
+def test_the_history_of_a_response_holds_no_secret(world: World, library: Any) -> None:
+    """Programs log and pickle it, and a client's event hooks see what is in it."""
+    resource, server = world.server()
+    confidential(server)
+    outcome = world.ask(resource.url, library=library)
+    seen = [
+        f"{one.url} {one.headers} {one.text} {one.request.url} {one.request.headers} {one.request.content!r}"
+        for one in outcome.value.history
+    ]
+    refute(any(secret in one for secret in given_by(server) for one in seen), "a response takes secrets along")
+    assert [one.status_code for one in outcome.value.history] == [401]
+    assert outcome.value.status_code == 200
 
 
 def factory(library: Any, **options: Any) -> Callable[[], Any]:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
+from mcp_login import AuthorizationUrl, LoginTimeout
+from tests.flows.strangers import Asked
 from tests.hostile.attack import attack, refute
 from tests.hostile.cost import limited
 from tests.hostile.open_login import NAVIGATION, OpenLogin
 from tests.hostile.switches.listener import (
+    ACCEPTED_AT_ONCE,
     CONNECTION_LIMIT,
     DISCARD_LIMIT,
     HEAD_LIMIT,
     ROOM_FOR_COOKIES,
 )
+
+if TYPE_CHECKING:
+    from tests.hostile.parties import AuthorizationServer, Resource
+    from tests.hostile.world import World
 
 __all__: list[str] = []
 
@@ -32,6 +41,34 @@ def test_hundreds_of_idle_connections_are_neither_kept_nor_in_the_way(login: Ope
         refute(still_open > 64, f"{still_open} connections are kept")
         assert "You’re logged in" in page.page
         assert login.ended().error is None
+
+
+@attack("RFC 8252 section 8; our own limit", ACCEPTED_AT_ONCE)
+def test_a_flood_of_connections_does_not_push_the_answer_out(
+    world: World, parties: tuple[Resource, AuthorizationServer]
+) -> None:
+    """They come after the browser's, while the library's loop is busy: all are there when it looks again."""
+    resource, server = parties
+    with contextlib.ExitStack() as stack:
+
+        async def flood(url: AuthorizationUrl) -> bool:
+            """On the library's own loop, which accepts nobody until this returns."""
+            asked = Asked("GET", "/authorize", dict(parse_qsl(urlsplit(url).query)), {}, b"")
+            answer = urlsplit(server.authorize(asked).headers["Location"])
+            head = [f"GET {answer.path}?{answer.query} HTTP/1.1", f"Host: {answer.netloc}", *NAVIGATION, "", ""]
+            place = ("127.0.0.1", answer.port or 80)
+            stack.enter_context(socket.create_connection(place)).sendall("\r\n".join(head).encode())
+            for _ in range(95):
+                peer = stack.enter_context(socket.socket())
+                # Those that find no room wait with the operating system.
+                peer.setblocking(False)
+                peer.connect_ex(place)
+            return True
+
+        limit = 10.0 if world.defended else 1.0
+        outcome = world.log_in(resource.url, on_authorization_url=flood, callback_timeout=limit)
+    refute(isinstance(outcome.error, LoginTimeout), "a flood keeps the answer out")
+    assert outcome.error is None
 
 
 def _is_open(peer: socket.socket) -> bool:

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mcp_login import PolicyError, TransportError
+import mcp_login.sync
+from mcp_login import MemoryStorage, PolicyError, TransportError
 from tests.flows.strangers import Answer, Asked
 from tests.hostile.attack import attack, refute
+from tests.hostile.parties import AuthorizationServer, Resource
 from tests.hostile.switches.network import (
     ADDRESS_OF_CONNECTION,
     ADDRESS_SPACES,
     ADDRESSES_OF_A_NAME,
+    CERTIFICATES,
     LEAST_PRIVATE_SO_FAR,
     ONE_LOOK_UP,
 )
@@ -82,6 +85,41 @@ def test_a_server_whose_name_turns_to_this_machine_opens_nothing_on_it(world: Wo
     resource.on["/mcp"] = answer
     outcome = world.ask(resource.url)
     refute(service.asked, "a service on loopback was asked")
+    assert isinstance(outcome.error, PolicyError)
+
+
+@pytest.mark.parametrize("status", [200, 400, 401])
+@attack(PRACTICES, CERTIFICATES)
+def test_a_server_whose_name_turns_inside_without_its_certificate_gets_no_refresh_token(
+    world: World, status: int
+) -> None:
+    """A login made outside is refreshed inside (a VPN, split DNS) where the server itself is there, and nobody in its place."""
+    resource, server = world.server()
+    storage = MemoryStorage()
+    assert world.log_in(resource.url, storage=storage).error is None
+    outside = world.names.addresses["mcp.example.com"]
+    other = world.host("wiki.corp.example.com", "10.0.0.5")
+    other.answer = lambda _: Answer(status, {"error": "invalid_request"})
+    world.names.addresses["mcp.example.com"] = ["10.0.0.5"]
+    outcome = world.attempt(lambda: mcp_login.sync.access_token(resource.url, storage=storage, min_valid_for=5000))
+    refute(any(map(other.saw, server.given["refresh_token"])), "a host inside was sent the refresh token")
+    assert isinstance(outcome.error, PolicyError)
+    assert other.asked == []
+    # It is there as before once the person is outside again.
+    world.names.addresses["mcp.example.com"] = outside
+    assert mcp_login.sync.access_token(resource.url, storage=storage, min_valid_for=5000)
+
+
+@attack(PRACTICES, ADDRESS_OF_CONNECTION)
+def test_an_endpoint_whose_name_turns_inside_gets_no_refresh_token(world: World) -> None:
+    """With a certificate of its own, whoever runs it: the server that led to it is as far away as ever."""
+    server = AuthorizationServer(world.host("login.example.com"))
+    resource = Resource(world.host("mcp.example.com"), server)
+    storage = MemoryStorage()
+    assert world.log_in(resource.url, storage=storage).error is None
+    inside = world.host("login.example.com", "10.0.0.5")
+    outcome = world.attempt(lambda: mcp_login.sync.access_token(resource.url, storage=storage, min_valid_for=5000))
+    refute(inside.connections, "a host inside was connected to")
     assert isinstance(outcome.error, PolicyError)
 
 

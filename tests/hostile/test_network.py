@@ -244,20 +244,6 @@ def test_an_endpoint_without_tls_gets_nothing(world: World, name: str) -> None:
 
 
 @attack(SSRF, ADDRESS_OF_CONNECTION)
-def test_a_refresh_goes_no_deeper_than_the_login_did(world: World) -> None:
-    """The record remembers how private the server was when the person logged in."""
-    resource, server = world.server()
-    storage = MemoryStorage()
-    assert world.log_in(resource.url, storage=storage).error is None
-    inside = world.host("inside.example.com", "10.0.0.5", tls=world.tls("mcp.example.com"))
-    inside.answer = lambda _: Answer(400, {"error": "invalid_grant"})
-    world.names.addresses["mcp.example.com"] = ["10.0.0.5"]
-    outcome = world.attempt(lambda: mcp_login.sync.access_token(resource.url, storage=storage, min_valid_for=5000))
-    refute(any(map(inside.saw, server.given["refresh_token"])), "a host inside was sent the refresh token")
-    assert isinstance(outcome.error, PolicyError)
-
-
-@attack(SSRF, ADDRESS_OF_CONNECTION)
 def test_a_logout_goes_no_deeper_than_the_login_did(world: World) -> None:
     resource, server = world.server()
     inside = world.host("logout.example.com")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
+from urllib.parse import parse_qsl
 
+from mcp_login.discovery import discover
+from mcp_login.network.http import HttpClient
 from mcp_login.protocol.authorization_server import parse_authorization_server_metadata
 from tests.hostile.attack import Switch, nothing
 
@@ -19,6 +23,7 @@ __all__ = [
     "RESOURCE_OF_METADATA",
     "SCOPE_REPORT",
     "STATE",
+    "STORED_ENDPOINT",
     "TOKEN_TYPE",
 ]
 
@@ -59,6 +64,23 @@ AUDIENCE = Switch("resource indicators", (("mcp_login.obtaining.Obtaining._resou
 #: What a registration gave is kept for each issuer, and looked at again.
 OWN_SEEDS = Switch(
     "registrations by issuer", (("mcp_login.grants.client_registration.client_key", lambda *_: "client"),)
+)
+
+_send = HttpClient.send
+
+
+async def _where_the_documents_say(client: HttpClient, request: Any, **keywords: Any) -> Any:
+    """As clients do it that keep nothing but tokens: the endpoint is looked up again."""
+    form = dict(parse_qsl((request.body or b"").decode()))
+    if form.get("grant_type") == "refresh_token":
+        found = await discover(client, form["resource"])
+        request = dataclasses.replace(request, url=found.server.token_endpoint)
+    return await _send(client, request, **keywords)
+
+
+#: A refresh token goes to the endpoint that was stored with it.
+STORED_ENDPOINT = Switch(
+    "endpoints that are stored", (("mcp_login.network.http.HttpClient.send", _where_the_documents_say),)
 )
 
 #: Tokens of another type than Bearer are refused.

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import queue
 import ssl
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from mcp_login import OAuth
+from mcp_login.network.http import HttpClient
+from mcp_login.protocol.message import HttpRequest, HttpResponse
 from tests.hostile.attack import Switch, nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 __all__ = [
     "CALLERS_CREDENTIALS",
     "DISCRETION",
     "KEY_LOG",
+    "OWN_CLIENT",
     "PORTAL_FRAMES",
     "PROXY_PASSWORD",
     "QUERIES",
@@ -79,6 +90,52 @@ PROXY_PASSWORD = Switch(
     (
         ("mcp_login.network.http.proxy_shown", _itself),
         ("mcp_login.network.transport.proxy_shown", _itself),
+    ),
+)
+
+_send, _flow = HttpClient.send, OAuth.sync_auth_flow
+#: What a flow is to ask for, and where the answer is waited for; None: it may go on by itself. One for each flow under way.
+_under_way: list[queue.Queue[tuple[HttpRequest, Future[HttpResponse]] | None]] = []
+
+
+async def _handed_over(client: HttpClient, request: HttpRequest, **keywords: Any) -> HttpResponse:
+    if not request.secrets or not _under_way:
+        return await _send(client, request, **keywords)
+    answer: Future[HttpResponse] = Future()
+    _under_way[-1].put((request, answer))
+    return await asyncio.wrap_future(answer)
+
+
+def _yielded(auth: OAuth, request: Any) -> Generator[Any, Any, None]:
+    """As most libraries do it: the requests of a login are yielded to the client whose request needs it."""
+    flow, wanted = _flow(auth, request), queue.Queue[tuple[HttpRequest, Future[HttpResponse]] | None]()
+    step = partial(next, flow)
+    _under_way.append(wanted)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            while True:
+                done = pool.submit(step)
+                done.add_done_callback(lambda _: wanted.put(None))
+                while (asked := wanted.get()) is not None:
+                    ours, answer = asked
+                    said = yield type(request)(ours.method, ours.url, headers=ours.headers, content=ours.body)
+                    said.read()
+                    headers = tuple((name.lower(), value) for name, value in said.headers.multi_items())
+                    answer.set_result(HttpResponse(said.status_code, ours.url, headers, said.content))
+                try:
+                    step = partial(flow.send, (yield done.result()))
+                except StopIteration:
+                    return
+    finally:
+        _under_way.remove(wanted)
+
+
+#: The library's own requests are not the caller's client's, which keeps every answer in `response.history`.
+OWN_CLIENT = Switch(
+    "a client of our own",
+    (
+        ("mcp_login.network.http.HttpClient.send", _handed_over),
+        ("mcp_login.auth.OAuth.sync_auth_flow", _yielded),
     ),
 )
 

@@ -11,6 +11,7 @@ from mcp_login.browser.pages import Outcome, render
 from tests.hostile.attack import Switch, nothing
 
 __all__ = [
+    "ACCEPTED_AT_ONCE",
     "ANSWER_ONLY_BY_GET",
     "ANSWER_ONLY_BY_NAVIGATION",
     "BOTH_LOOPBACKS",
@@ -99,6 +100,9 @@ HEADERS = Switch("the pages' headers", (("mcp_login.browser.exchange.HEADERS", (
 CONNECTION_LIMIT = Switch(
     "the limit of connections", (("mcp_login.grants.authorization_code.LoopbackListener", _Unlimited),)
 )
+
+#: Connections that are accepted before any of them is read.
+ACCEPTED_AT_ONCE = Switch("the limit of one step", (("mcp_login.browser.listener.ACCEPTED_AT_ONCE", 1_000),))
 
 #: The size of a request's head.
 HEAD_LIMIT = Switch(
