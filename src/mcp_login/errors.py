@@ -290,8 +290,9 @@ class StorageUnavailable(StorageError):
 class StorageUnreadable(StorageError):
     """What is stored can't be understood: it is torn, another program's, or of a newer version. A login replaces it.
 
-    But for the issuer that a client id of the caller's own belongs to: no login drops it, unless it is told `issuer`.
     `is_newer`: it is the last, and may hold newer tokens than this program has.
+
+    Only which issuer a client id of the caller's own belongs to is not replaced, unless the login is told `issuer`.
     """
 
     def __init__(self, *said: object, is_newer: bool = False) -> None:

@@ -88,7 +88,7 @@ def test_a_server_whose_name_turns_to_this_machine_opens_nothing_on_it(world: Wo
     assert isinstance(outcome.error, PolicyError)
 
 
-@pytest.mark.parametrize("status", [200, 400, 401])
+@pytest.mark.parametrize("status", [200, 400, 401, 503])
 @attack(PRACTICES, CERTIFICATES)
 def test_a_server_whose_name_turns_inside_without_its_certificate_gets_no_refresh_token(
     world: World, status: int

@@ -122,11 +122,12 @@ async def check_binding(options: ClientOptions, storage: Storage, server_url: st
     try:
         text = await storage.load(binding_key(server_url, options.client_id))
         bound = issuer if text is None else parse_client(text).issuer
-    except StorageUnreadable:
+    except StorageUnreadable as error:
         raise StorageUnreadable(
             "What is stored of the issuer that client_id belongs to can't be read, and nothing else tells whether it is "
             f"{printable(issuer)}, which the server names now. Ask the server's operator, then log in once with the right one as "
-            "issuer= (--issuer) beside client_id: it is stored anew."
+            "issuer= (--issuer) beside client_id: it is stored anew.",
+            is_newer=error.is_newer,
         ) from None
     if bound != issuer:
         raise IssuerMismatch(
