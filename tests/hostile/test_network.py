@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -147,36 +148,59 @@ def test_a_challenge_leads_to_no_service_of_this_machine(world: World) -> None:
     assert outcome.value.status_code == 200
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
-        "https://mcp.example.com@127.0.0.1:{port}",
-        "https://mcp.example.com\\@127.0.0.1:{port}",
-        "https://127.0.0.1:{port}#@mcp.example.com",
-        "https://127.0.0.1%2f:{port}",
-        "https://127。0。0。1:{port}",
-        "https://１２７.0.0.1:{port}",
-        "https://ⓛocalhost:{port}",
-        "https://[::ffff:127.0.0.1%25lo]:{port}",
-        "https://127.0.0.1:{port}/x\r\nX-Evil: yes",
-        "https://127.0.0.1:{port}/x HTTP/1.1\nX-Evil: yes\n\n",
-        "https:127.0.0.1:{port}",
-        "https:////127.0.0.1:{port}",
-        "//127.0.0.1:{port}",
-        "gopher://127.0.0.1:{port}",
-        "https://0177.0.0.1:{port}",
-        "file:///etc/passwd",
-    ],
-)
+#: Why a URL is refused that parsers could read in two ways.
+NO_URL = "is not a URL that starts with https://"
+NO_HOST = "has no host, or one that can't be read"
+CHARACTERS = "has a space, a backslash, a control character or one beyond ASCII"
+USER = "has user information"
+LOOPBACK = "is a loopback address"
+
+AMBIGUOUS = {
+    "https://mcp.example.com@127.0.0.1:{port}": USER,
+    "https://mcp.example.com\\@127.0.0.1:{port}": CHARACTERS,
+    "https://127.0.0.1:{port}#@mcp.example.com": f"{LOOPBACK}|has a query or a fragment",
+    "https://127.0.0.1%2f:{port}": NO_HOST,
+    "https://127。0。0。1:{port}": CHARACTERS,
+    "https://１２７.0.0.1:{port}": CHARACTERS,
+    "https://ⓛocalhost:{port}": CHARACTERS,
+    "https://[::ffff:127.0.0.1%25lo]:{port}": NO_HOST,
+    "https://127.0.0.1:{port}/x\r\nX-Evil: yes": CHARACTERS,
+    "https://127.0.0.1:{port}/x HTTP/1.1\nX-Evil: yes\n\n": CHARACTERS,
+    "https:127.0.0.1:{port}": NO_URL,
+    "https:////127.0.0.1:{port}": NO_HOST,
+    "//127.0.0.1:{port}": NO_URL,
+    "gopher://127.0.0.1:{port}": NO_URL,
+    "https://0177.0.0.1:{port}": LOOPBACK,
+    "file:///etc/passwd": NO_URL,
+}
+#: Those of them that httpx would follow to this machine. It refuses the others, too.
+FOLLOWED = [place for place in AMBIGUOUS if "@" in place or "。" in place]
+
+
+@pytest.mark.parametrize("place", AMBIGUOUS)
 @pytest.mark.parametrize("hop", HOPS[1:3], ids=["issuer", "endpoint"])
-def test_what_parsers_could_read_in_two_ways_reaches_nobody(
+def test_what_parsers_could_read_in_two_ways_is_refused(
     world: World, hop: Callable[[Resource, AuthorizationServer, str], None], place: str
 ) -> None:
+    """By the reader of the document or by the policy, whichever sees it first."""
     resource, server = world.server()
     service = world.service()
     hop(resource, server, place.format(port=service.port))
-    world.ask(resource.url)
+    outcome = world.ask(resource.url)
+    assert isinstance(outcome.error, PolicyError)
+    assert re.search(AMBIGUOUS[place], str(outcome.error))
     assert service.connections == 0
+
+
+@pytest.mark.parametrize("place", FOLLOWED)
+@attack(SSRF, ADDRESS_SPACES)
+def test_what_parsers_could_read_in_two_ways_reaches_nobody(world: World, place: str) -> None:
+    resource, server = world.server()
+    service = world.service()
+    server.metadata["registration_endpoint"] = f"{place.format(port=service.port)}/admin"
+    outcome = world.log_in(resource.url)
+    refute(service.connections, "a service on loopback was connected to")
+    assert isinstance(outcome.error, PolicyError)
 
 
 # --- from where to where
