@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import tomllib
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
@@ -145,6 +146,25 @@ def test_there_are_limits_with_and_without_an_underscore() -> None:
     cells = " ".join(where for _, _, where in LIMITS)
     assert {"DEADLINE", "_LIMIT", "patience"} <= set(re.findall(r"`(\w+)`", cells))
     assert numbers("1 MiB, in at most 10,000 parts, 0.25, `MAX_2`") == [1 << 20, 10_000, 0.25]
+
+
+def layers() -> list[list[str]]:
+    """The modules of each layer of the contract that import-linter checks, from the one that nobody imports."""
+    settings = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))
+    [contract] = [one for one in settings["tool"]["importlinter"]["contracts"] if one["type"] == "layers"]
+    return [layer.split(" | ") for layer in contract["layers"]]
+
+
+def test_the_chain_of_imports_in_the_design_is_that_of_the_contract() -> None:
+    [chain] = re.findall(r"`([^`]* → [^`]*)`", text_of("design.md").partition("## 2.")[2].partition("## 3.")[0])
+    assert [re.findall(r"\w+", layer) for layer in chain.split("→")] == layers()
+
+
+def test_the_house_that_contributing_draws_has_all_modules() -> None:
+    drawn = ROOT.joinpath("CONTRIBUTING.md").read_text(encoding="utf-8").partition("src/mcp_login/\n")[2]
+    rows = re.findall(r"^  ((?:\w+(?:\.py|/)(?:, )?)+) +\S", drawn.partition("\ntests/")[0], re.MULTILINE)
+    names = [name.removesuffix(".py").removesuffix("/") for row in rows for name in row.split(", ")]
+    assert sorted(names) == sorted(["__init__", *(name for layer in layers() for name in layer)])
 
 
 def test_every_module_and_test_that_the_specification_page_names_exists() -> None:
