@@ -306,8 +306,10 @@ def test_where_nobody_can_see_the_address_the_command_ends_at_once_and_does_not_
 ) -> None:
     done = run("login", server.url, env={"BROWSER": ""}, stdin=subprocess.DEVNULL)
     assert done.returncode == 3
+    assert "There is no browser here, and no terminal" in done.stderr
     assert "--no-browser" in done.stderr
     assert "state=" not in done.stderr
+    assert server.count("registration") == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
