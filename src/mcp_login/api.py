@@ -53,7 +53,7 @@ def stored_record(session: Session, *, force: bool = False, min_valid_for: float
 
 def login_demand(session: Session, *, force: bool) -> Demand:
     """What an explicit login asks of its session."""
-    return Demand("login" if force else "token", scopes=session.scopes, challenged=False, explicit=True)
+    return Demand("login" if force else "token", scopes=session.scopes, challenged=False, explicit=True, anew=force)
 
 
 @discreet_async
@@ -61,7 +61,7 @@ async def login(server_url: str, *, force: bool = False, **options: Unpack[Login
     """Log in at an MCP server: with what is stored, else by a refresh, else by a person in the browser.
 
     Works for servers that let anonymous clients in, too, as long as they publish resource metadata. Cancelling the call ends
-    the login. `force` asks the person in any case. The keywords are those of `OAuth`.
+    the login. `force` asks the person in any case, and registers a dynamic client anew. The keywords are those of `OAuth`.
 
     Raises any `AuthError`; among them `LoginNotNeeded`, `LoginTimeout`, `AuthorizationErrorResponse` (the person said no),
     `RegistrationRequired`, `LoginRequired` (nobody can be asked), `TransportError`, and `StorageUnavailable` or

@@ -113,6 +113,7 @@ class Obtaining:
                 challenged_scopes=demand.scopes,
                 previous_scopes=self._previous_scopes(previous, discovery),
                 resource=self._resource(discovery),
+                anew=demand.anew,
                 asking=history.asking,
             )
             try:

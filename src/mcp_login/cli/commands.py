@@ -110,7 +110,7 @@ def command_line() -> None:
     help="How long to wait for you to finish in the browser, at most a day. Default: 300.",
 )
 @click.option("--no-browser", is_flag=True, help="Show the address instead of opening a browser.")
-@click.option("--force", is_flag=True, help="Log in anew, whatever is stored.")
+@click.option("--force", is_flag=True, help="Log in and register anew, whatever is stored.")
 @storage_option
 @click.option(
     "--no-resource",
