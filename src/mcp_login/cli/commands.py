@@ -239,7 +239,11 @@ def token(**options: Any) -> int:
     help="Log out of every stored login (of --account, in --storage). One whose URL has a query needs the whole URL.",
 )
 @account_option
-@click.option("--forget-client", is_flag=True, help="Also forget this program's registration at the server.")
+@click.option(
+    "--forget-client",
+    is_flag=True,
+    help="Also forget here the client id that the server gave: the next login registers anew.",
+)
 @storage_option
 @private_network_option
 @json_option

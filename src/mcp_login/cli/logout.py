@@ -32,6 +32,8 @@ class Ended:
     deleted: bool = False
     revoked: bool | None = None
     failure: CommandFailed | None = None
+    #: Whether the registration is forgotten here. None: nobody asked for that.
+    client_forgotten: bool | None = None
     #: Where there is one instead.
     hint: str | None = None
 
@@ -69,6 +71,12 @@ class Ended:
             say(
                 f"Logged out at {where}: the login is "
                 f"{told if self.revoked else 'deleted here (there was nothing to revoke)'}."
+            )
+        if self.client_forgotten:
+            say("The client id that the server gave is forgotten here: the next login registers anew.")
+        elif self.client_forgotten is False:
+            warn(
+                "The client id is not forgotten: the authorization server that gave it can't be found now. Try again later."
             )
 
 
@@ -150,10 +158,13 @@ def _end(url: str, account: str | None, storage: Storage, *, forget_client: bool
         deleted=result.deleted,
         revoked=result.revoked,
         failure=_not_revoked(result) if result.deleted and result.revoked is False else None,
+        client_forgotten=result.client_forgotten if forget_client else None,
     )
 
 
 def _not_revoked(result: LogoutResult) -> CommandFailed:
+    if isinstance(result.error, StorageUnreadable):
+        return CommandFailed(message_of(result.error), code=ExitCode.NOT_REVOKED, error=result.error)
     # Its first sentence says what happened. The rest is advice for other requests: here the login is deleted.
     cause = (
         ""
