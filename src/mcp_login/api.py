@@ -108,7 +108,10 @@ async def logout(server_url: str, *, forget_client: bool = False, **options: Unp
 
 @discreet_async
 async def accounts() -> tuple[IndexEntry, ...]:
-    """The logins that are stored on this machine, without any secret. Raises `StorageError` if the list can't be read."""
+    """The logins that are stored on this machine, without any secret. Raises `StorageError` if the list can't be read.
+
+    Where it was damaged, a warning is logged: logins may be stored that it doesn't name.
+    """
     return await _on_portal(_accounts)
 
 
@@ -119,11 +122,17 @@ async def _log_out(session: Session, forget_client: bool) -> LogoutResult:
 
 
 async def _accounts() -> tuple[IndexEntry, ...]:
-    import asyncio
+    import logging
 
+    from .portal import in_thread
     from .storage.index import Index
 
-    return tuple(await asyncio.to_thread(Index().entries))
+    index = Index()
+    entries = await in_thread(index.entries)
+    loss = await in_thread(index.loss)
+    if loss is not None:
+        logging.getLogger("mcp_login").warning("%s", loss)
+    return tuple(entries)
 
 
 async def _await(session: Session, flight: Flight) -> Record:

@@ -18,6 +18,7 @@ from mcp_login.browser.opener import browser_available, open_browser
 from mcp_login.browser.terminal import terminal_present
 from mcp_login.errors import LoginRequired, RegistrationRequired, printable, without_query
 from mcp_login.flight import Renewed
+from mcp_login.storage.index import enter
 from mcp_login.tracebacks import discreet
 
 from .announcement import announcement, known_issuers
@@ -201,6 +202,7 @@ def _obtain(
     session = api.login_session(arguments.url, options)
     record = api.stored_record(session, force=arguments.force)
     if record is not None:
+        enter(session.storage, record, session.shown_url)  # where the list was lost
         return session, Renewed(record, "adopted")
     flight = session.demand(api.login_demand(session, force=arguments.force), abandonable=True)
     try:

@@ -11,7 +11,7 @@ from .exit_codes import ExitCode
 from .failure import CommandFailed, failure_of
 from .output import document_of, show_json
 from .screen import say, warn
-from .stored import elsewhere, logout_command, no_logins, other_logins, storage_named
+from .stored import elsewhere, logout_command, no_logins, other_logins, storage_named, warn_of_loss
 from .wording import message_of
 
 if TYPE_CHECKING:
@@ -101,13 +101,14 @@ def log_out_of_all(
 ) -> int:
     """`mcp-login logout --all`: every login that is listed, of `account` and `storage` where they are named.
 
-    One that fails is told, and the next is tried.
+    One that fails is told, and the next is tried. Where the list was damaged, it fails: there may be others.
     """
     from mcp_login.storage.index import Index
 
     storages: dict[str, Storage] = {}
     ended: list[Ended] = []
-    for entry in Index().entries():
+    index = Index()
+    for entry in index.entries():
         if account not in (None, entry.account) or storage not in (None, entry.storage):
             continue
         server_url = without_query(entry.server_url)
@@ -129,7 +130,9 @@ def log_out_of_all(
             ended[-1].tell()
     if not ended and not json:
         no_logins(account=account, storage=storage)
-    return _report(ended, json=json)
+    # Some may be stored still: whoever means all of them has to look.
+    lost = warn_of_loss(index)
+    return _report(ended, json=json) or (ExitCode.STORAGE if lost else ExitCode.OK)
 
 
 def _report(ended: list[Ended], *, json: bool) -> int:

@@ -14,14 +14,14 @@ from .exit_codes import ExitCode
 from .failure import failure_of
 from .output import document_of, login_member, rfc3339, show_json, state_of
 from .screen import block, duration, listing, output_width, say, show, warn
-from .stored import elsewhere, login_absent, login_command, no_logins, storage_named
+from .stored import elsewhere, login_absent, login_command, no_logins, storage_named, warn_of_loss
 from .wording import message_of, scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mcp_login.storage.base import Storage
-    from mcp_login.storage.index import IndexEntry
+    from mcp_login.storage.index import Index, IndexEntry
 
 __all__ = ["HEADS", "StoredLogin", "expiry_of", "print_status"]
 
@@ -128,7 +128,11 @@ def print_status(
     Raises `CommandFailed` and `AuthError`: where the login that is asked for isn't there, or nothing can be read.
     """
     if url is None:
-        logins = _listed(account, storage)
+        from mcp_login.storage.index import Index
+
+        index = Index()
+        logins = _listed(index, account, storage)
+        warn_of_loss(index)
         if not logins and not json:
             no_logins(account=account, storage=storage)
             return ExitCode.OK
@@ -169,13 +173,11 @@ def _overview(logins: Sequence[StoredLogin], *, json: bool, now: float) -> int:
     return ExitCode.OK
 
 
-def _listed(account: str | None, storage: str | None) -> list[StoredLogin]:
-    from mcp_login.storage.index import Index
-
+def _listed(index: Index, account: str | None, storage: str | None) -> list[StoredLogin]:
     storages: dict[str, Storage] = {}
     return [
         _found(entry, storages)
-        for entry in Index().entries()
+        for entry in index.entries()
         if account in (None, entry.account) and storage in (None, entry.storage)
     ]
 

@@ -105,6 +105,36 @@ def test_a_login_that_cannot_be_read_is_deleted_and_its_tokens_are_not_called_re
     assert server.count("revocation") == 0
 
 
+def test_where_the_list_was_damaged_nobody_is_told_that_nothing_is_stored(
+    server: EmbeddedServer, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = home / "mcp-login" / "index.json"
+    path.write_text("{", encoding="utf-8")
+    for command, code in ((["list"], 0), (["status"], 0), (["logout", "--all"], 7), (["logout", "--all", "--json"], 7)):
+        assert run(command) == code
+        said = capsys.readouterr().err
+        assert "No logins are stored" not in said
+        assert f"The list of logins was damaged, and is now {path}.broken." in said
+    # Nothing is lost but the list.
+    assert run(["login", server.url]) == 0
+    assert [entry.account for entry in sync.accounts()] == [None]
+    assert run(["logout", "--all"]) == 7
+    assert run(["logout", server.url, "--account", "work"]) == 0
+    assert server.count("revocation") == 4
+    path.with_name("index.json.broken").unlink()
+    capsys.readouterr()
+    assert run(["logout", "--all"]) == 0
+    assert capsys.readouterr().err == "No logins are stored. `mcp-login login URL` makes one.\n"
+
+
+def test_programs_are_told_of_a_damaged_list_in_the_log(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = home / "mcp-login"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.joinpath("index.json").write_text("{", encoding="utf-8")
+    assert sync.accounts() == ()
+    assert "The list of logins was damaged" in caplog.text
+
+
 def test_what_is_forgotten_is_said(server: EmbeddedServer, capsys: pytest.CaptureFixture[str]) -> None:
     for where in ("the login is revoked", "There was no login"):
         assert run(["logout", server.url, "--forget-client"]) == 0
