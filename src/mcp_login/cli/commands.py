@@ -18,6 +18,7 @@ from .group import ExampleGroup
 from .options import (
     SHELLS,
     account_option,
+    filled,
     json_option,
     private_network_option,
     storage_option,
@@ -77,16 +78,19 @@ def command_line() -> None:
 @url_argument
 @click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="A scope to ask for. May be repeated.")
 @account_option
-@click.option("--client-id", metavar="ID", help="A client id that the server's operator gave you.")
+@click.option("--client-id", metavar="ID", callback=filled, help="A client id that the server's operator gave you.")
 @click.option(
     "--client-secret-stdin",
     is_flag=True,
     help="Read the client's secret from standard input. Or set MCP_LOGIN_CLIENT_SECRET.",
 )
-@click.option("--issuer", metavar="URL", help="The issuer that the client id belongs to; it is used at no other.")
+@click.option(
+    "--issuer", metavar="URL", callback=filled, help="The issuer that the client id belongs to; it is used at no other."
+)
 @click.option(
     "--client-metadata-url",
     metavar="URL",
+    callback=filled,
     help="Your Client ID Metadata Document: a public JSON file that describes your program to servers.",
 )
 @click.option(
@@ -137,7 +141,7 @@ def login(**options: Any) -> int:
         raise click.UsageError("--issuer needs --client-id.")
     if any(not scope.strip() for scope in options["scopes"]):
         raise click.UsageError("--scope needs a scope.")
-    show_warnings()
+    show_warnings(logging_in=True)
     return log_in(LoginArguments(**options))
 
 

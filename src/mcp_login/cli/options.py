@@ -14,6 +14,7 @@ _Decorator: TypeAlias = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 __all__ = [
     "SHELLS",
     "account_option",
+    "filled",
     "json_option",
     "private_network_option",
     "storage_option",
@@ -38,6 +39,13 @@ def within(most: float, *, above: float | None = None, least: float = 0) -> Call
     return check
 
 
+def filled(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    """A callback that refuses an empty text, such as that of a shell's variable that isn't set."""
+    if text is None or text.strip():
+        return text
+    raise click.BadParameter("it is empty.")
+
+
 def _urls(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     from .completion import stored_urls
 
@@ -56,6 +64,7 @@ url_or_none_argument: _Decorator = click.argument("url", required=False, shell_c
 account_option: _Decorator = click.option(
     "--account",
     metavar="NAME",
+    callback=filled,
     shell_complete=_accounts,
     help="A label that keeps several logins at one server apart.",
 )

@@ -48,6 +48,16 @@ def test_every_error_has_its_exit_status(error: errors.AuthError, code: int) -> 
     assert failure_of(error).code == code
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["--account", ""], ["--client-id", ""], ["--client-id", "x", "--issuer", " "], ["--client-metadata-url", ""]],
+    ids=str,
+)
+def test_an_empty_option_is_a_wrong_argument(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["login", "https://mcp.example.com/mcp", *arguments]) == 2
+    assert "it is empty" in capsys.readouterr().err
+
+
 def test_no_error_of_the_library_is_forgotten() -> None:
     classes = {one for name in errors.__all__ if isinstance(one := getattr(errors, name), type)} - {
         errors.ErrorResponse
