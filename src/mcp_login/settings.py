@@ -160,7 +160,7 @@ def _check(options: SessionOptions) -> None:
         expected, fits = _EXPECTED[name]
         if not fits(value):
             raise TypeError(f"{name} is {expected}, not {_kind(value)}.")
-        if name in _TEXTS and name != "callback_host" and not value.strip():
+        if isinstance(value, str) and name in _TEXTS and name != "callback_host" and not value.strip():
             raise ValueError(f"{name} is empty. Leave it out, or give it a value.")
     for name in ("client_secret", "issuer"):
         if options.get(name) is not None and options.get("client_id") is None:

@@ -122,7 +122,9 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _show(url: AuthorizationUrl) -> None:
-    say(f"To log in, open this address in a browser, here or on another machine:\n\n  {printable(url, len(url))}\n")
+    # Where nothing can be pasted, the answer has to come to the redirect URI, which is at this machine.
+    where = ", here or on another machine" if terminal_present() else " on this machine"
+    say(f"To log in, open this address in a browser{where}:\n\n  {printable(url, len(url))}\n")
     if terminal_present():
         say(
             f"You will end at an address that begins with {printable(url.redirect_uri)}\n"

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from mcp_login.errors import PolicyError
+from mcp_login.protocol.uri import canonical_resource
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,6 +49,16 @@ def filled(_context: click.Context, _option: click.Parameter, text: str | None) 
     raise click.BadParameter("it is empty.")
 
 
+def _url(_context: click.Context, _argument: click.Parameter, url: str | None) -> str | None:
+    """Refuse what is no URL at all: a slip of the hand, and not refused for safety as some URLs are."""
+    if url is not None and "://" not in url:
+        try:
+            canonical_resource(url, allow_http=True)
+        except PolicyError as error:
+            raise click.BadParameter(str(error)) from None
+    return url
+
+
 def _urls(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     from .completion import stored_urls
 
@@ -59,8 +72,8 @@ def _accounts(context: click.Context, _parameter: click.Parameter, begun: str) -
 
 
 #: The server's URL. `login` takes one that is stored, too: it may be time for a new login.
-url_argument: _Decorator = click.argument("url", shell_complete=_urls)
-url_or_none_argument: _Decorator = click.argument("url", required=False, shell_complete=_urls)
+url_argument: _Decorator = click.argument("url", callback=_url, shell_complete=_urls)
+url_or_none_argument: _Decorator = click.argument("url", required=False, callback=_url, shell_complete=_urls)
 account_option: _Decorator = click.option(
     "--account",
     metavar="NAME",
