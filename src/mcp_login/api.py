@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from .session import Session
+    from .settings import ServerUrl
     from .storage.index import IndexEntry
     from .storage.record import Record
 
@@ -31,12 +32,12 @@ __all__ = [
 T = TypeVar("T")
 
 
-def login_session(server_url: str, options: LoginOptions) -> Session:
+def login_session(server_url: ServerUrl, options: LoginOptions) -> Session:
     """The session of an explicit login: it must be able to keep what it gets."""
     return open_session(server_url, storage_required=True, **options)
 
 
-def token_session(server_url: str, options: LoginOptions) -> Session:
+def token_session(server_url: ServerUrl, options: LoginOptions) -> Session:
     """The session of a call that never asks a person."""
     quiet: LoginOptions = {**options, "interactive": False}
     return login_session(server_url, quiet)
@@ -53,15 +54,15 @@ def stored_record(session: Session, *, force: bool = False, min_valid_for: float
 
 def login_demand(session: Session, *, force: bool) -> Demand:
     """What an explicit login asks of its session."""
-    return Demand("login" if force else "token", scopes=session.scopes, challenged=False, explicit=True)
+    return Demand("login" if force else "token", scopes=session.scopes, challenged=False, explicit=True, anew=force)
 
 
 @discreet_async
-async def login(server_url: str, *, force: bool = False, **options: Unpack[LoginOptions]) -> Credentials:
+async def login(server_url: ServerUrl, *, force: bool = False, **options: Unpack[LoginOptions]) -> Credentials:
     """Log in at an MCP server: with what is stored, else by a refresh, else by a person in the browser.
 
     Works for servers that let anonymous clients in, too, as long as they publish resource metadata. Cancelling the call ends
-    the login. `force` asks the person in any case. The keywords are those of `OAuth`.
+    the login. `force` asks the person in any case, and registers a dynamic client anew. The keywords are those of `OAuth`.
 
     Raises any `AuthError`; among them `LoginNotNeeded`, `LoginTimeout`, `AuthorizationErrorResponse` (the person said no),
     `RegistrationRequired`, `LoginRequired` (nobody can be asked), `TransportError`, and `StorageUnavailable` or
@@ -75,7 +76,7 @@ async def login(server_url: str, *, force: bool = False, **options: Unpack[Login
 
 
 @discreet_async
-async def access_token(server_url: str, *, min_valid_for: float = 30.0, **options: Unpack[LoginOptions]) -> str:
+async def access_token(server_url: ServerUrl, *, min_valid_for: float = 30.0, **options: Unpack[LoginOptions]) -> str:
     """An access token for `server_url` that is good for another `min_valid_for` seconds: the stored one, or a refreshed one.
 
     Never opens a browser: raises `LoginRequired` instead, or any other `AuthError`. A server that gives tokens a shorter life
@@ -94,7 +95,9 @@ def token_demand(session: Session, min_valid_for: float) -> Demand:
 
 
 @discreet_async
-async def logout(server_url: str, *, forget_client: bool = False, **options: Unpack[LoginOptions]) -> LogoutResult:
+async def logout(
+    server_url: ServerUrl, *, forget_client: bool = False, **options: Unpack[LoginOptions]
+) -> LogoutResult:
     """Log out: delete the stored credentials, and revoke them at the server where it can be done (RFC 7009).
 
     A revocation that fails is reported in the result; the credentials are deleted in any case. Tokens that another account
@@ -108,7 +111,10 @@ async def logout(server_url: str, *, forget_client: bool = False, **options: Unp
 
 @discreet_async
 async def accounts() -> tuple[IndexEntry, ...]:
-    """The logins that are stored on this machine, without any secret. Raises `StorageError` if the list can't be read."""
+    """The logins that are stored on this machine, without any secret. Raises `StorageError` if the list can't be read.
+
+    Where it was damaged, a warning is logged: logins may be stored that it doesn't name.
+    """
     return await _on_portal(_accounts)
 
 
@@ -119,11 +125,17 @@ async def _log_out(session: Session, forget_client: bool) -> LogoutResult:
 
 
 async def _accounts() -> tuple[IndexEntry, ...]:
-    import asyncio
+    import logging
 
     from .storage.index import Index
+    from .threads import in_thread
 
-    return tuple(await asyncio.to_thread(Index().entries))
+    index = Index()
+    entries = await in_thread(index.entries)
+    loss = await in_thread(index.loss)
+    if loss is not None:
+        logging.getLogger("mcp_login").warning("%s", loss)
+    return tuple(entries)
 
 
 async def _await(session: Session, flight: Flight) -> Record:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .flight import Flight, Renewed
     from .grants.authorization_url import AuthorizationUrl
     from .grants.base import Grant
+    from .settings import ServerUrl
     from .storage.base import Storage
 
     _SyncByteStream = httpx.SyncByteStream
@@ -64,7 +65,7 @@ class OAuth(_Auth):
     Implements the MCP specification 2026-07-28, "Authorization".
 
     Arguments:
-        server_url: The MCP endpoint. https, or http on loopback.
+        server_url: The MCP endpoint, a string or a URL of httpx or httpx2. https, or http on loopback.
         scopes: Scopes to ask for besides those that the server names: a space-separated string or a sequence.
         client_name: How this client introduces itself when it registers.
         client_id: A client id that the authorization server's operator gave you; `client_secret` with it, if there is one.
@@ -94,7 +95,8 @@ class OAuth(_Auth):
     Requests raise any `AuthError`: `LoginRequired` where a person would have to be asked, `TransportError` where a server is
     down. Inside an MCP client these arrive in exception groups: catch them with `except* AuthError`.
 
-    Raises `PolicyError` for a URL that is neither https nor loopback, `ValueError` for a time limit that is none.
+    Raises `PolicyError` for a URL that is neither https nor loopback, `TypeError` and `ValueError` for an argument of another
+    type, or one that makes no sense, such as a `client_secret` without a `client_id`.
     """
 
     requires_request_body = False
@@ -103,7 +105,7 @@ class OAuth(_Auth):
     @discreet
     def __init__(
         self,
-        server_url: str,
+        server_url: ServerUrl,
         *,
         scopes: str | Sequence[str] | None = None,
         client_name: str = "mcp-login",

@@ -65,7 +65,9 @@ class LogoutResult:
     deleted: bool
     #: Whether the server confirmed the revocation; None: it offers none, or none was due.
     revoked: bool | None
-    #: Why the revocation failed.
+    #: Why the revocation failed: a `StorageUnreadable` where what was stored could not be read.
     error: Exception | None = None
+    #: Whether the registration is forgotten here, as `forget_client` asks: not where no authorization server was found.
+    client_forgotten: bool = False
 
     __repr__ = repr_without_queries

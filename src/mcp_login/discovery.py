@@ -330,7 +330,7 @@ async def _first_server(
                 return found
             unknown.raise_if_any()
             raise InvalidResponse(
-                "the authorization server publishes no metadata at any well-known place. Ask its operator to",
+                "the authorization server publishes no metadata at any well-known place. Ask its operator to publish it",
                 url=issuer,
             )
         except AuthError as error:

@@ -39,6 +39,8 @@ class Demand:
     challenged: bool = True
     #: Whether the caller asked for a login in so many words: then a login that just failed is no reason not to try.
     explicit: bool = False
+    #: Whether no earlier registration is to be used: the server may have forgotten it, and tells only the browser.
+    anew: bool = False
 
 
 class Renewed(NamedTuple):

@@ -65,11 +65,14 @@ def login_required(
     session: Session, scopes: tuple[str, ...] = (), *, why: str = "this call never asks a person"
 ) -> LoginRequired:
     """For a call that may not ask anybody, and `why`."""
-    command = f"mcp-login login {shlex.quote(session.shown_url)}"
+    words = ["mcp-login", "login", session.shown_url]
+    if session.account is not None:
+        words += ["--account", session.account]
+    command = shlex.join(words)
     if session.storage.name == "memory":
         advice = (
             "This process keeps logins in memory, where no other can leave one: set MCP_LOGIN_STORAGE=file here and for "
-            f"`{command}`, or log in with this process's own storage"
+            f"`{command}`, or call login() in this process"
         )
     else:
         advice = f"Log in with `{command}` where there is a person"
@@ -113,6 +116,7 @@ class Obtaining:
                 challenged_scopes=demand.scopes,
                 previous_scopes=self._previous_scopes(previous, discovery),
                 resource=self._resource(discovery),
+                anew=demand.anew,
                 asking=history.asking,
             )
             try:

@@ -82,6 +82,8 @@ class Portal:
             task.cancel()
         if rest:
             await asyncio.wait(rest, timeout=0.1)
+        if _protected:  # what they still had to leave behind
+            await asyncio.wait(set(_protected), timeout=EXIT_LIMIT)
 
 
 def _await_drained(done: concurrent.futures.Future[None]) -> None:

@@ -65,9 +65,19 @@ async def _log_out(session: Session, *, forget_client: bool) -> LogoutResult:
     if stored is not None and not used_up:
         records.append(stored)
     result = await _revoke(session, records, found=found or bool(records))
+    if found and stored is None:
+        result = replace(result, revoked=False, error=_unread(session))
     if forget_client:
-        await _forget_client(session, records[0] if records else None)
+        forgotten = await _forget_client(session, records[0] if records else None)
+        result = replace(result, client_forgotten=forgotten)
     return result
+
+
+def _unread(session: Session) -> StorageUnreadable:
+    return StorageUnreadable(
+        f"What was stored of the login at {session.shown_url} could not be read, so its tokens were not revoked: they may live "
+        "until they expire. Where the server lists its sessions, end this one there."
+    )
 
 
 async def _without_storage(session: Session, error: StorageError) -> StorageError:
@@ -142,12 +152,15 @@ async def _load(storage: Storage, key: str) -> tuple[Record | None, str | None, 
         return None, None, True
 
 
-async def _forget_client(session: Session, record: Record | None) -> None:
-    """Forget the registration at the record's issuer, or, after a login that never succeeded, at the one to be found."""
+async def _forget_client(session: Session, record: Record | None) -> bool:
+    """Forget the registration at the record's issuer, or, after a login that never succeeded, at the one to be found.
+
+    Whether one was found.
+    """
     grant = session.grant()
     if record is not None:
         await grant.forget(session.server_url, record.issuer, session.storage)
-        return
+        return True
     from .discovery import discover
 
     try:
@@ -155,8 +168,9 @@ async def _forget_client(session: Session, record: Record | None) -> None:
             found = await discover(http, session.server_url, allow_http=session.allow_private_network)
     except AuthError as error:
         _log.info("the authorization server of %s can't be found: %s", session.shown_url, type(error).__name__)
-        return
+        return False
     await grant.forget(session.server_url, found.server.issuer, session.storage)
+    return True
 
 
 async def _revoke(session: Session, records: list[Record], *, found: bool) -> LogoutResult:

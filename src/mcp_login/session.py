@@ -350,7 +350,7 @@ class Session:
 
         memory = stand_in_for(self.storage)
         if memory is not self.storage:
-            _warn(f"{self._in_memory_only(error)} With memory chosen there is no warning.")
+            _warn(f"{self._in_memory_only(error)} Where memory is meant, that setting says so without this warning.")
             self.chosen, self.storage, self.stored = self.storage, memory, None
 
     def go_back(self) -> None:
@@ -392,4 +392,4 @@ def boundary(record: Record) -> str:
 
 def _warn(message: str) -> None:
     # Said by no line of the caller's program, nor of any value to one: it comes from the library's own thread.
-    warnings.warn_explicit(message, StorageWarning, "mcp_login", 0)
+    warnings.warn_explicit(message, StorageWarning, "<mcp_login>", 1, module="mcp_login")

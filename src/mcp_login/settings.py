@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from .protocol.client import validate_client_metadata_url
 from .session import SERVER_RESOURCE, ServerResource, Session
 from .storage.choose import default_storage
 from .surroundings import stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     import httpx
+    import httpx2
 
     from .flight import Demand, Renewed
     from .grants.authorization_url import AuthorizationUrl
     from .grants.base import Grant
     from .storage.base import Storage
+
+    #: The MCP endpoint.
+    ServerUrl: TypeAlias = str | httpx.URL | httpx2.URL
 
 __all__ = ["LoginOptions", "SessionOptions", "open_session"]
 
@@ -56,8 +64,12 @@ class SessionOptions(LoginOptions, total=False):
     storage_required: bool
 
 
-def open_session(server_url: str, **options: Unpack[SessionOptions]) -> Session:
-    """A session for `server_url`. Touches neither network nor storage. Raises `PolicyError` for a URL that is not allowed."""
+def open_session(server_url: ServerUrl, **options: Unpack[SessionOptions]) -> Session:
+    """A session for `server_url`. Touches neither network nor storage.
+
+    Raises `PolicyError` for a URL that is not allowed, `TypeError` and `ValueError` for an option that makes no sense.
+    """
+    _check(options)
     scopes = options.get("scopes")
     limit = options.get("callback_timeout", 300.0)
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
@@ -67,7 +79,7 @@ def open_session(server_url: str, **options: Unpack[SessionOptions]) -> Session:
     surroundings = stand_in()
     http_client = None if surroundings is None else surroundings.http_client
     return Session(
-        server_url,
+        _text_of(server_url),
         account=options.get("account"),
         storage=default_storage() if storage is None else storage,
         grant=(lambda: _authorization_code(options)) if grant is None else (lambda: grant),
@@ -99,7 +111,10 @@ def _scopes(scopes: str | Sequence[str] | None) -> tuple[str, ...]:
         return ()
     from .protocol.scope import MAX_CHARACTERS, MAX_SCOPES, parse_scope
 
-    given = dict.fromkeys(part for scope in ([scopes] if isinstance(scopes, str) else scopes) for part in scope.split())
+    wanted: list[Any] = [scopes] if isinstance(scopes, str) else list(scopes)
+    if not all(isinstance(scope, str) for scope in wanted):
+        raise TypeError("scopes is a string or a sequence of strings, not one of other things.")
+    given = dict.fromkeys(part for scope in wanted for part in scope.split())
     sent = parse_scope(tuple(given))
     if len(sent) < len(given):
         _log.warning(
@@ -111,6 +126,65 @@ def _scopes(scopes: str | Sequence[str] | None) -> tuple[str, ...]:
             MAX_CHARACTERS,
         )
     return sent
+
+
+def _text_of(server_url: object) -> str:
+    if isinstance(server_url, str):
+        return server_url
+    libraries = [library for name in ("httpx", "httpx2") if (library := sys.modules.get(name)) is not None]
+    if isinstance(server_url, tuple(library.URL for library in libraries)):
+        return str(server_url)
+    raise TypeError(f"server_url is a string, or a URL of httpx or httpx2, not {_kind(server_url)}.")
+
+
+def _kind(value: object) -> str:
+    # Not the value: it may be a secret in the wrong place.
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a value of type {type(value).__name__}"
+
+
+_TEXTS = ("client_name", "client_id", "client_secret", "issuer", "client_metadata_url", "callback_host", "account")
+_FLAGS = ("interactive", "allow_private_network", "trust_pkce", "tolerate_trailing_slash")
+_STORAGE = ("name", "load", "save", "delete", "compare_and_set", "lock")
+
+#: What a value has to be that is not None, for people, and whether it is.
+_EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(_TEXTS, ("a string", lambda value: isinstance(value, str))),
+    **dict.fromkeys(_FLAGS, ("True or False", lambda value: isinstance(value, bool))),
+    "scopes": ("a string or a sequence of strings", lambda value: isinstance(value, Iterable)),
+    "callback_port": ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    "storage": ("an object such as FileStorage()", lambda value: _is_object_with(value, _STORAGE)),
+    "grant": ("an object such as a grant", lambda value: _is_object_with(value, ("obtain",))),
+    "resource": ("a string, or None", lambda value: isinstance(value, str | ServerResource)),
+    **dict.fromkeys(("on_authorization_url", "http_client"), ("a function", callable)),
+    **dict.fromkeys(
+        ("additional_client_metadata", "authorize_params"), ("a mapping", lambda value: isinstance(value, Mapping))
+    ),
+}
+
+
+def _is_object_with(value: object, names: tuple[str, ...]) -> bool:
+    return not isinstance(value, type) and all(hasattr(value, name) for name in names)
+
+
+def _check(options: SessionOptions) -> None:
+    """Raise for what would be misunderstood, or fail, only when it is used."""
+    known = SessionOptions.__optional_keys__
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(f"There is no option {name!r}.")
+        if value is None or name not in _EXPECTED:
+            continue
+        expected, fits = _EXPECTED[name]
+        if not fits(value):
+            raise TypeError(f"{name} is {expected}, not {_kind(value)}.")
+        if isinstance(value, str) and name in _TEXTS and name != "callback_host" and not value.strip():
+            raise ValueError(f"{name} is empty. Leave it out, or give it a value.")
+    for name in ("client_secret", "issuer"):
+        if options.get(name) is not None and options.get("client_id") is None:
+            raise ValueError(f"{name} belongs to a client_id: give both, or none.")
+    url = options.get("client_metadata_url")
+    if url is not None:
+        validate_client_metadata_url(url)
 
 
 def _authorization_code(options: SessionOptions) -> Grant:

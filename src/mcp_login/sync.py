@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .flight import Flight
     from .session import Session
-    from .settings import LoginOptions
+    from .settings import LoginOptions, ServerUrl
     from .storage.index import IndexEntry
     from .storage.record import Record
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @discreet
-def login(server_url: str, *, force: bool = False, **options: Unpack[LoginOptions]) -> Credentials:
+def login(server_url: ServerUrl, *, force: bool = False, **options: Unpack[LoginOptions]) -> Credentials:
     """`mcp_login.login`, waited for in this thread. An interrupt (Ctrl-C) ends the login."""
     session = api.login_session(server_url, options)
     record = api.stored_record(session, force=force)
@@ -33,7 +33,7 @@ def login(server_url: str, *, force: bool = False, **options: Unpack[LoginOption
 
 
 @discreet
-def access_token(server_url: str, *, min_valid_for: float = 30.0, **options: Unpack[LoginOptions]) -> str:
+def access_token(server_url: ServerUrl, *, min_valid_for: float = 30.0, **options: Unpack[LoginOptions]) -> str:
     """`mcp_login.access_token`, waited for in this thread."""
     session = api.token_session(server_url, options)
     record = api.stored_record(session, min_valid_for=min_valid_for)
@@ -43,7 +43,7 @@ def access_token(server_url: str, *, min_valid_for: float = 30.0, **options: Unp
 
 
 @discreet
-def logout(server_url: str, *, forget_client: bool = False, **options: Unpack[LoginOptions]) -> LogoutResult:
+def logout(server_url: ServerUrl, *, forget_client: bool = False, **options: Unpack[LoginOptions]) -> LogoutResult:
     """`mcp_login.logout`, waited for in this thread."""
     return _run(lambda: api.logout(server_url, forget_client=forget_client, **options))
 

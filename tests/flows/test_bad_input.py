@@ -122,7 +122,7 @@ def _status(status: int) -> Callable[[EmbeddedServer], None]:
 
 BAD = {
     "needs no login": Bad(LoginNotNeeded, "without credentials", {"protected": False}),
-    "has no metadata": Bad(InvalidResponse, "metadata", {"server_metadata": ()}),
+    "has no metadata": Bad(InvalidResponse, r"Ask its operator to publish it$", {"server_metadata": ()}),
     "has metadata that is down": Bad(TransportError, "[Tt]ry again", prepare=_status(503)),
     "has broken metadata": Bad(InvalidResponse, "resource", {"resource_metadata_overrides": {"resource": 7}}),
     "has broken server metadata": Bad(InvalidResponse, "S256", {"advertise_pkce": False}),

@@ -165,7 +165,7 @@ def test_broken_metadata_is_told_from_an_outage(server: EmbeddedServer) -> None:
     assert run("login", server.url).returncode == 4
 
 
-@pytest.mark.parametrize("url", ["http://mcp.example.com/mcp", "mcp.example.com", "ftp://127.0.0.1/", "https://a/#b"])
+@pytest.mark.parametrize("url", ["http://mcp.example.com/mcp", "https://", "ftp://127.0.0.1/", "https://a/#b"])
 @pytest.mark.parametrize("command", ["login", "token", "logout"])
 def test_a_url_that_is_not_allowed_is_refused_before_anything_is_sent(command: str, url: str) -> None:
     done = run(command, url)
@@ -306,8 +306,10 @@ def test_where_nobody_can_see_the_address_the_command_ends_at_once_and_does_not_
 ) -> None:
     done = run("login", server.url, env={"BROWSER": ""}, stdin=subprocess.DEVNULL)
     assert done.returncode == 3
+    assert "There is no browser here, and no terminal" in done.stderr
     assert "--no-browser" in done.stderr
     assert "state=" not in done.stderr
+    assert server.count("registration") == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
@@ -332,6 +334,9 @@ def test_an_interrupt_ends_the_command_and_the_login_with_it(server: EmbeddedSer
     assert time.monotonic() - started < 5
     assert out == ""
     assert rest.strip() == "Interrupted."
+    # Nothing can be pasted here, so that a browser elsewhere would end nowhere.
+    assert ("open this address in a browser on this machine:" in said) is ("--no-browser" in arguments)
+    assert "another machine" not in said
     port = int(server.requests.matching("registration")[0].body.decode().split("127.0.0.1:")[1].split("/")[0])
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 2)
@@ -556,7 +561,7 @@ def test_without_a_browser_the_address_is_shown_and_the_pasted_redirect_is_the_a
         EmbeddedServer(auto_approve=True).run() as server,
         Terminal("login", "--no-browser", server.url, environment=browser("approve")) as terminal,
     ):
-        url = terminal.read_until(r"open this address[^\n]*\n\n  (\S+)\n")[1]
+        url = terminal.read_until(r"open this address in a browser, here or on another machine:\n\n  (\S+)\n")[1]
         terminal.read_until("Waiting for you")
         assert server.count("authorization") == 0
         terminal.type(follow_once(url))

@@ -305,6 +305,16 @@ async def test_access_token_never_asks_a_person(serve: Serve, person: Person) ->
     assert len(server.requests) == 0
 
 
+@pytest.mark.parametrize(("account", "options"), [(None, ""), ("work", " --account work"), ("a b", " --account 'a b'")])
+def test_the_command_in_a_message_makes_the_login_that_is_missing(
+    serve: Serve, account: str | None, options: str
+) -> None:
+    server = serve()
+    with pytest.raises(LoginRequired) as caught:
+        mcp_login.sync.access_token(server.url, account=account, storage=MemoryStorage())
+    assert f"for `mcp-login login {server.url}{options}`, or call login() in this process." in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -145,6 +145,28 @@ def test_an_interrupt_while_a_code_is_exchanged_loses_nothing(serve: Serve, star
     assert mcp_login.sync.access_token(server.url, storage=storage) == record.access_token
 
 
+@interrupts
+def test_after_an_interrupt_of_a_login_with_an_earlier_registration_the_next_one_registers_anew(
+    serve: Serve, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that has forgotten it shows an error page in the browser, and the person gives up."""
+    server = serve(auto_approve=True)
+    approves = f"{sys.executable} -c '{VISIT}' %s &"
+    monkeypatch.setenv("BROWSER", approves)
+    assert start("login", server.url).wait(15) == 0
+    server.forget_clients()
+    monkeypatch.setenv("BROWSER", "true %s &")
+    process = start("login", server.url, "--account", "work")
+    until(process, "Waiting for you")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=15)
+    assert process.returncode == 130
+    monkeypatch.setenv("BROWSER", approves)
+    assert start("login", server.url, "--account", "work").wait(15) == 0
+    assert server.count("registration") == 2
+    assert stored(FileStorage(), server.url) is not None
+
+
 VISIT = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=20)"
 
 

@@ -19,6 +19,7 @@ from mcp_login import (
     KeychainStorage,
     LoginRequired,
     MemoryStorage,
+    StorageUnreadable,
     TokenErrorResponse,
     TransportError,
     logout,
@@ -51,6 +52,23 @@ def test_logout_revokes_both_tokens_and_deletes_the_record(serve: Serve, person:
     assert revoked == [record.refresh_token, record.access_token]
     with pytest.raises(LoginRequired):
         mcp_login.sync.access_token(server.url, storage=login.storage)
+
+
+@pytest.mark.parametrize("damage", ["", "torn", '{"format": 1}'])
+def test_tokens_that_cannot_be_read_are_not_called_revoked(
+    serve: Serve, person: Person, tmp_path: Path, damage: str
+) -> None:
+    server = serve()
+    folder = tmp_path / "logins"
+    storage = FileStorage(folder)
+    login_of(server, person, storage=storage)
+    for path in folder.glob("*.login"):
+        path.write_text(damage)
+    result = mcp_login.sync.logout(server.url, storage=storage)
+    assert (result.deleted, result.revoked) == (True, False)
+    assert isinstance(result.error, StorageUnreadable)
+    assert "not revoked: they may live until they expire" in str(result.error)
+    assert mcp_login.sync.logout(server.url, storage=storage).deleted is False
 
 
 @pytest.mark.anyio

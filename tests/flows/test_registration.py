@@ -5,6 +5,7 @@ Specification 2026-07-28, "Client Registration"; DESIGN section 3, "Registration
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from contextlib import closing
@@ -65,6 +66,12 @@ def document(url: str, port: int) -> bytes:
     ).encode()
 
 
+def log_in_again(login: Login) -> None:
+    """A new login with what is kept of the registration."""
+    mcp_login.sync.logout(login.server.url, storage=login.storage)
+    mcp_login.sync.login(login.server.url, **login.options)
+
+
 def free_port() -> int:
     with closing(socket.socket()) as sock:
         sock.bind(("127.0.0.1", 0))
@@ -100,7 +107,7 @@ def test_the_port_that_was_registered_is_kept(serve: Serve, person: Person) -> N
     server = serve(any_loopback_port=False)
     login = login_of(server, person)
     port = port_of(login)
-    mcp_login.sync.login(server.url, force=True, **login.options)
+    log_in_again(login)
     assert port_of(login) == port
     assert server.count("registration") == 1
 
@@ -113,7 +120,7 @@ def test_the_client_registers_anew_where_its_registered_port_is_taken(serve: Ser
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", port))
         sock.listen()
-        mcp_login.sync.login(server.url, force=True, **login.options)
+        log_in_again(login)
     assert port_of(login) != port
     assert server.count("registration") == 2
 
@@ -291,7 +298,7 @@ def test_a_registration_that_was_forgotten_is_made_anew_when_the_code_exchange_t
     server.faults.token_endpoint = Fault(
         error="invalid_client", status=401, when=lambda request: request.params["grant_type"] == "authorization_code"
     )
-    mcp_login.sync.login(server.url, force=True, **login.options)
+    log_in_again(login)
     assert server.count("registration") == 2
     assert login.windows == 3
 
@@ -319,10 +326,64 @@ def test_a_registration_that_was_forgotten_shows_only_in_the_browser_and_the_nex
     with pytest.raises(
         LoginTimeout, match="The next login registers this client anew, in case the server has forgotten"
     ):
-        mcp_login.sync.login(server.url, force=True, **{**login.options, "callback_timeout": 0.4})
+        mcp_login.sync.login(server.url, **{**login.options, "account": "work", "callback_timeout": 0.4})
     assert login.record == before
-    mcp_login.sync.login(server.url, force=True, **login.options)
+    mcp_login.sync.login(server.url, account="work", **login.options)
     assert server.count("registration") == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("outlives", [False, True], ids=["new", "earlier"])
+async def test_a_person_who_gives_up_gets_another_client_at_the_next_login_if_this_one_was_an_earlier_one(
+    serve: Serve, person: Person, *, outlives: bool
+) -> None:
+    """They may look at the page of a server that has forgotten it, which never comes back."""
+    server = serve()
+    login = Login(server, person)
+    if outlives:
+        await asyncio.to_thread(login.ask)
+    before = login.record
+    shown = asyncio.Event()
+    options: dict[str, Any] = {**login.options, "account": "work"}
+
+    async def show(_: object) -> bool:
+        loop.call_soon_threadsafe(shown.set)
+        return True
+
+    loop = asyncio.get_running_loop()
+    given_up = asyncio.create_task(mcp_login.login(server.url, **{**options, "on_authorization_url": show}))
+    await shown.wait()
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    await mcp_login.login(server.url, **options)
+    assert server.count("registration") == 1 + outlives
+    # Nobody is logged out: what is stored is renewed with the client that obtained it.
+    assert login.record == before
+    if outlives:
+        server.expire_access_tokens()
+        assert (await asyncio.to_thread(login.ask)).status_code == 200
+    assert login.windows == 1 + outlives
+
+
+def test_a_forced_login_uses_no_earlier_registration_and_leaves_a_new_one_to_those_after_it(
+    serve: Serve, person: Person
+) -> None:
+    server = serve()
+    login = login_of(server, person)
+    server.forget_clients()
+    mcp_login.sync.login(server.url, force=True, **login.options)
+    mcp_login.sync.login(server.url, account="work", **login.options)
+    assert server.count("registration") == 2
+    assert login.windows == 3
+
+
+def test_a_forced_login_keeps_the_client_that_the_caller_gave(serve: Serve, person: Person) -> None:
+    server = serve(clients=(pre_registered(),), any_loopback_port=True)
+    login = login_of(server, person, client_id="agent")
+    mcp_login.sync.login(server.url, force=True, **login.options)
+    assert server.count("registration") == 0
+    assert login.windows == 2
 
 
 def test_a_login_that_nobody_finished_with_a_new_registration_says_nothing_of_registering(serve: Serve) -> None:
@@ -346,7 +407,7 @@ def test_a_client_secret_that_has_expired_leads_to_a_new_registration(serve: Ser
     assert record.client.client_secret_expires_at is not None
     server.reconfigure(client_secret_lifetime=None)
     age_registration(login.storage, server.issuer)
-    mcp_login.sync.login(server.url, force=True, **login.options)
+    log_in_again(login)
     assert server.count("registration") == 2
 
 

@@ -107,7 +107,14 @@ def test_without_a_usable_keychain_a_client_goes_on_in_memory_with_a_warning(
     with pytest.warns(StorageWarning, match="memory") as caught:
         assert login.ask(auth=auth).status_code == 200
     assert len(caught) == 1
-    assert server.url in str(caught[0].message)
+    said = str(caught[0].message)
+    assert server.url in said
+    # What keeps the login comes before what this is about.
+    assert said.index("MCP_LOGIN_STORAGE=file") < said.index("or memory (until the program ends)")
+    assert said.endswith("Where memory is meant, that setting says so without this warning.")
+    assert warnings.formatwarning(said, StorageWarning, caught[0].filename, caught[0].lineno).startswith(
+        "<mcp_login>:1: "
+    )
     server.expire_access_tokens()
     assert login.ask(auth=auth).status_code == 200
     assert server.count("token", grant_type="refresh_token") == 1

@@ -161,7 +161,7 @@ def test_a_login_elsewhere_does_not_replace_what_a_server_registered(world: Worl
     evil, other = world.server("evil.example.net")
     mcp_login.sync.login(resource.url, **shared)
     mcp_login.sync.login(evil.url, **shared)
-    mcp_login.sync.login(resource.url, force=True, **shared)
+    mcp_login.sync.login(resource.url, account="second", **shared)
     refute(len(resource.host.asked_for("/register")) > 1, "a login elsewhere cost the registration")
     assert len(honest.given["code"]) == 2
     assert len(other.given["code"]) == 1
@@ -180,7 +180,7 @@ def test_a_server_that_disowns_its_client_ends_no_registration_of_another(world:
     other.on["/token"] = lambda _: Answer(401, {"error": "invalid_client"})
     age(shared["storage"], evil.url, 7200)
     world.attempt(lambda: mcp_login.sync.access_token(evil.url, storage=shared["storage"]))
-    mcp_login.sync.login(resource.url, force=True, **shared)
+    mcp_login.sync.login(resource.url, account="second", **shared)
     refute(len(resource.host.asked_for("/register")) > 1, "another server's word ended the registration")
 
 

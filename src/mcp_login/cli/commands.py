@@ -18,6 +18,7 @@ from .group import ExampleGroup
 from .options import (
     SHELLS,
     account_option,
+    filled,
     json_option,
     private_network_option,
     storage_option,
@@ -77,16 +78,19 @@ def command_line() -> None:
 @url_argument
 @click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="A scope to ask for. May be repeated.")
 @account_option
-@click.option("--client-id", metavar="ID", help="A client id that the server's operator gave you.")
+@click.option("--client-id", metavar="ID", callback=filled, help="A client id that the server's operator gave you.")
 @click.option(
     "--client-secret-stdin",
     is_flag=True,
     help="Read the client's secret from standard input. Or set MCP_LOGIN_CLIENT_SECRET.",
 )
-@click.option("--issuer", metavar="URL", help="The issuer that the client id belongs to; it is used at no other.")
+@click.option(
+    "--issuer", metavar="URL", callback=filled, help="The issuer that the client id belongs to; it is used at no other."
+)
 @click.option(
     "--client-metadata-url",
     metavar="URL",
+    callback=filled,
     help="Your Client ID Metadata Document: a public JSON file that describes your program to servers.",
 )
 @click.option(
@@ -110,7 +114,7 @@ def command_line() -> None:
     help="How long to wait for you to finish in the browser, at most a day. Default: 300.",
 )
 @click.option("--no-browser", is_flag=True, help="Show the address instead of opening a browser.")
-@click.option("--force", is_flag=True, help="Log in anew, whatever is stored.")
+@click.option("--force", is_flag=True, help="Log in and register anew, whatever is stored.")
 @storage_option
 @click.option(
     "--no-resource",
@@ -137,7 +141,7 @@ def login(**options: Any) -> int:
         raise click.UsageError("--issuer needs --client-id.")
     if any(not scope.strip() for scope in options["scopes"]):
         raise click.UsageError("--scope needs a scope.")
-    show_warnings()
+    show_warnings(logging_in=True)
     return log_in(LoginArguments(**options))
 
 
@@ -239,7 +243,11 @@ def token(**options: Any) -> int:
     help="Log out of every stored login (of --account, in --storage). One whose URL has a query needs the whole URL.",
 )
 @account_option
-@click.option("--forget-client", is_flag=True, help="Also forget this program's registration at the server.")
+@click.option(
+    "--forget-client",
+    is_flag=True,
+    help="Also forget here the client id that the server gave: the next login registers anew.",
+)
 @storage_option
 @private_network_option
 @json_option

@@ -18,6 +18,7 @@ from mcp_login.browser.opener import browser_available, open_browser
 from mcp_login.browser.terminal import terminal_present
 from mcp_login.errors import LoginRequired, RegistrationRequired, printable, without_query
 from mcp_login.flight import Renewed
+from mcp_login.storage.index import enter
 from mcp_login.tracebacks import discreet
 
 from .announcement import announcement, known_issuers
@@ -31,6 +32,8 @@ from .stored import storage_named
 from .wording import message_of, scopes_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from mcp_login import AuthorizationUrl
     from mcp_login.session import Session
     from mcp_login.settings import LoginOptions
@@ -80,8 +83,6 @@ class Way:
     async def __call__(self, url: AuthorizationUrl) -> bool:
         """Whether a browser was opened. Raises `LoginRequired` where nobody would see the address."""
         has_browser = not self._no_browser and await asyncio.to_thread(browser_available)
-        if not (has_browser or self._no_browser or terminal_present()):
-            raise _nobody_here(url)
         told = await asyncio.to_thread(announcement, url, known_issuers)
         if told is not None:
             say(told)
@@ -89,8 +90,8 @@ class Way:
             return True
         if has_browser:
             say("No browser could be started.")
-            if not terminal_present():
-                raise _nobody_here(url)
+        if not (self._no_browser or terminal_present()):
+            raise _nobody_here(url.resource or without_query(url.server_url), url.scopes)
         _show(url)
         return False
 
@@ -121,7 +122,9 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _show(url: AuthorizationUrl) -> None:
-    say(f"To log in, open this address in a browser, here or on another machine:\n\n  {printable(url, len(url))}\n")
+    # Where nothing can be pasted, the answer has to come to the redirect URI, which is at this machine.
+    where = ", here or on another machine" if terminal_present() else " on this machine"
+    say(f"To log in, open this address in a browser{where}:\n\n  {printable(url, len(url))}\n")
     if terminal_present():
         say(
             f"You will end at an address that begins with {printable(url.redirect_uri)}\n"
@@ -135,11 +138,9 @@ def _say_limit(url: AuthorizationUrl) -> None:
     say(f"Waiting for you, at most {duration(url.seconds)}. Ctrl-C ends the login.")
 
 
-def _nobody_here(url: AuthorizationUrl) -> LoginRequired:
+def _nobody_here(resource: str, scopes: Collection[str]) -> LoginRequired:
     return LoginRequired(
-        "There is no browser here, and no terminal to show the address on.",
-        resource=url.resource or without_query(url.server_url),
-        scopes=url.scopes,
+        "There is no browser here, and no terminal to show the address on.", resource=resource, scopes=scopes
     )
 
 
@@ -161,7 +162,7 @@ def log_in(arguments: LoginArguments) -> int:
         session, renewed = _obtain(arguments, storage, client_id, secret, error.issuer)
     except LoginRequired as error:
         raise failure_of(
-            error,
+            _nobody_here(error.resource, error.scopes),
             hint="Run it on a terminal. Or with --no-browser: the address is then shown here, and the login goes on when "
             "a browser on this machine has been there.",
         ) from None
@@ -178,6 +179,8 @@ def _obtain(
     arguments: LoginArguments, storage: Storage, client_id: str | None, client_secret: str | None, issuer: str | None
 ) -> tuple[Session, Renewed]:
     line = LiveLine(sys.stderr)
+    has_way = arguments.no_browser or terminal_present() or browser_available()
+    way = Way(no_browser=arguments.no_browser, allow_http=arguments.allow_private_network, line=line)
     options: LoginOptions = {
         "scopes": [scope for words in arguments.scopes for scope in words.split()],
         "account": arguments.account,
@@ -193,15 +196,15 @@ def _obtain(
         "trust_pkce": arguments.trust_pkce,
         # Whoever runs this command is there.
         "interactive": True,
-        "on_authorization_url": Way(
-            no_browser=arguments.no_browser, allow_http=arguments.allow_private_network, line=line
-        ),
+        # None: a login that nobody would see ends before anything is registered for it.
+        "on_authorization_url": way if has_way else None,
     }
     if arguments.no_resource:
         options["resource"] = None
     session = api.login_session(arguments.url, options)
     record = api.stored_record(session, force=arguments.force)
     if record is not None:
+        enter(session.storage, record, session.shown_url)  # where the list was lost
         return session, Renewed(record, "adopted")
     flight = session.demand(api.login_demand(session, force=arguments.force), abandonable=True)
     try:

@@ -11,7 +11,7 @@ from .exit_codes import ExitCode
 from .failure import CommandFailed, failure_of
 from .output import document_of, show_json
 from .screen import say, warn
-from .stored import elsewhere, logout_command, no_logins, other_logins, storage_named
+from .stored import elsewhere, logout_command, no_logins, other_logins, storage_named, warn_of_loss
 from .wording import message_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class Ended:
     deleted: bool = False
     revoked: bool | None = None
     failure: CommandFailed | None = None
+    #: Whether the registration is forgotten here. None: nobody asked for that.
+    client_forgotten: bool | None = None
     #: Where there is one instead.
     hint: str | None = None
 
@@ -70,6 +72,12 @@ class Ended:
                 f"Logged out at {where}: the login is "
                 f"{told if self.revoked else 'deleted here (there was nothing to revoke)'}."
             )
+        if self.client_forgotten:
+            say("The client id that the server gave is forgotten here: the next login registers anew.")
+        elif self.client_forgotten is False:
+            warn(
+                "The client id is not forgotten: the authorization server that gave it can't be found now. Try again later."
+            )
 
 
 def log_out(
@@ -93,13 +101,14 @@ def log_out_of_all(
 ) -> int:
     """`mcp-login logout --all`: every login that is listed, of `account` and `storage` where they are named.
 
-    One that fails is told, and the next is tried.
+    One that fails is told, and the next is tried. Where the list was damaged, it fails: there may be others.
     """
     from mcp_login.storage.index import Index
 
     storages: dict[str, Storage] = {}
     ended: list[Ended] = []
-    for entry in Index().entries():
+    index = Index()
+    for entry in index.entries():
         if account not in (None, entry.account) or storage not in (None, entry.storage):
             continue
         server_url = without_query(entry.server_url)
@@ -121,7 +130,9 @@ def log_out_of_all(
             ended[-1].tell()
     if not ended and not json:
         no_logins(account=account, storage=storage)
-    return _report(ended, json=json)
+    # Some may be stored still: whoever means all of them has to look.
+    lost = warn_of_loss(index)
+    return _report(ended, json=json) or (ExitCode.STORAGE if lost else ExitCode.OK)
 
 
 def _report(ended: list[Ended], *, json: bool) -> int:
@@ -150,10 +161,13 @@ def _end(url: str, account: str | None, storage: Storage, *, forget_client: bool
         deleted=result.deleted,
         revoked=result.revoked,
         failure=_not_revoked(result) if result.deleted and result.revoked is False else None,
+        client_forgotten=result.client_forgotten if forget_client else None,
     )
 
 
 def _not_revoked(result: LogoutResult) -> CommandFailed:
+    if isinstance(result.error, StorageUnreadable):
+        return CommandFailed(message_of(result.error), code=ExitCode.NOT_REVOKED, error=result.error)
     # Its first sentence says what happened. The rest is advice for other requests: here the login is deleted.
     cause = (
         ""

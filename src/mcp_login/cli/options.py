@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from mcp_login.errors import PolicyError
+from mcp_login.protocol.uri import canonical_resource
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -14,6 +17,7 @@ _Decorator: TypeAlias = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 __all__ = [
     "SHELLS",
     "account_option",
+    "filled",
     "json_option",
     "private_network_option",
     "storage_option",
@@ -38,6 +42,23 @@ def within(most: float, *, above: float | None = None, least: float = 0) -> Call
     return check
 
 
+def filled(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    """A callback that refuses an empty text, such as that of a shell's variable that isn't set."""
+    if text is None or text.strip():
+        return text
+    raise click.BadParameter("it is empty.")
+
+
+def _url(_context: click.Context, _argument: click.Parameter, url: str | None) -> str | None:
+    """Refuse what is no URL at all: a slip of the hand, and not refused for safety as some URLs are."""
+    if url is not None and "://" not in url:
+        try:
+            canonical_resource(url, allow_http=True)
+        except PolicyError as error:
+            raise click.BadParameter(str(error)) from None
+    return url
+
+
 def _urls(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     from .completion import stored_urls
 
@@ -51,11 +72,12 @@ def _accounts(context: click.Context, _parameter: click.Parameter, begun: str) -
 
 
 #: The server's URL. `login` takes one that is stored, too: it may be time for a new login.
-url_argument: _Decorator = click.argument("url", shell_complete=_urls)
-url_or_none_argument: _Decorator = click.argument("url", required=False, shell_complete=_urls)
+url_argument: _Decorator = click.argument("url", callback=_url, shell_complete=_urls)
+url_or_none_argument: _Decorator = click.argument("url", required=False, callback=_url, shell_complete=_urls)
 account_option: _Decorator = click.option(
     "--account",
     metavar="NAME",
+    callback=filled,
     shell_complete=_accounts,
     help="A label that keeps several logins at one server apart.",
 )

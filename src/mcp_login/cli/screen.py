@@ -153,15 +153,19 @@ def duration(seconds: float) -> str:
     return f"{count} second{'' if count == 1 else 's'}"
 
 
-def show_warnings() -> None:
-    """The library's warnings go to standard error as one line each; nothing else that is logged is shown."""
+def show_warnings(*, logging_in: bool = False) -> None:
+    """The library's warnings go to standard error as one line each; nothing else that is logged is shown.
+
+    `logging_in`: what advises to log in again is being followed.
+    """
     import logging
 
     from .wording import in_options
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            warn(in_options(record.getMessage()))
+            said = in_options(record.getMessage())
+            warn(said.removesuffix(" Log in again.") if logging_in else said)
 
     logger = logging.getLogger("mcp_login")
     if not logger.handlers:

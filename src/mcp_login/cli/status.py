@@ -6,22 +6,22 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mcp_login.errors import StorageError, without_query
+from mcp_login.errors import StorageError, StorageUnreadable, without_query
 from mcp_login.protocol.uri import canonical_resource, is_loopback_url
 from mcp_login.storage.record import Record, record_key
 
 from .exit_codes import ExitCode
-from .failure import failure_of
+from .failure import CommandFailed, failure_of
 from .output import document_of, login_member, rfc3339, show_json, state_of
 from .screen import block, duration, listing, output_width, say, show, warn
-from .stored import elsewhere, login_absent, login_command, no_logins, storage_named
+from .stored import elsewhere, login_absent, login_command, no_logins, storage_named, warn_of_loss
 from .wording import message_of, scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mcp_login.storage.base import Storage
-    from mcp_login.storage.index import IndexEntry
+    from mcp_login.storage.index import Index, IndexEntry
 
 __all__ = ["HEADS", "StoredLogin", "expiry_of", "print_status"]
 
@@ -125,10 +125,14 @@ def print_status(
 ) -> int:
     """`mcp-login status`: one login, or without `url` all that are listed. `clock` gives seconds since the epoch.
 
-    Raises `CommandFailed` and `AuthError`: where the login that is asked for isn't there, or nothing can be read.
+    Raises `CommandFailed` and `AuthError`: where the login that is asked for isn't there, or can't be read.
     """
     if url is None:
-        logins = _listed(account, storage)
+        from mcp_login.storage.index import Index
+
+        index = Index()
+        logins = _listed(index, account, storage)
+        warn_of_loss(index)
         if not logins and not json:
             no_logins(account=account, storage=storage)
             return ExitCode.OK
@@ -138,6 +142,8 @@ def print_status(
     try:
         text = _load(chosen, record_key(server_url, account))
         record = None if text is None else Record.parse(text)
+    except StorageUnreadable:
+        raise _unreadable(url, account=account, storage=storage) from None
     except StorageError as error:
         raise elsewhere(url, account=account, storage=chosen, error=error) from None
     if record is None:
@@ -155,10 +161,20 @@ def print_status(
     return ExitCode.LOGIN_REQUIRED if login.state(now) == "expired" else ExitCode.OK
 
 
+def _unreadable(url: str, *, account: str | None, storage: str | None) -> CommandFailed:
+    """How the command ends where a login, as for `token`, is what helps."""
+    whose = "" if account is None else f" for the account {account!r}"
+    command = login_command(url, account=account, storage=storage, allow_private_network=_is_intranet(url))
+    return CommandFailed(
+        f"The login that is stored at {without_query(url)}{whose} can't be read: it is damaged, another program's, or of a newer "
+        "version of mcp-login.",
+        code=ExitCode.LOGIN_REQUIRED,
+        hint=f"Log in again: {command}",
+    )
+
+
 def _overview(logins: Sequence[StoredLogin], *, json: bool, now: float) -> int:
     errors = [login.error for login in logins if login.error is not None]
-    if errors and len(errors) == len(logins):
-        raise failure_of(errors[0])
     if json:
         show_json(document_of("status", logins=[login.member(now) for login in logins]))
     else:
@@ -166,16 +182,19 @@ def _overview(logins: Sequence[StoredLogin], *, json: bool, now: float) -> int:
         for login in logins:
             if (problem := login.problem()) is not None:
                 warn(f"{login.row(now)[0]}: {problem}")
-    return ExitCode.OK
+    if not errors or len(errors) < len(logins):
+        return ExitCode.OK
+    hint = failure_of(errors[0]).hint
+    if hint is not None and not json:
+        say(hint)
+    return ExitCode.STORAGE
 
 
-def _listed(account: str | None, storage: str | None) -> list[StoredLogin]:
-    from mcp_login.storage.index import Index
-
+def _listed(index: Index, account: str | None, storage: str | None) -> list[StoredLogin]:
     storages: dict[str, Storage] = {}
     return [
         _found(entry, storages)
-        for entry in Index().entries()
+        for entry in index.entries()
         if account in (None, entry.account) and storage in (None, entry.storage)
     ]
 

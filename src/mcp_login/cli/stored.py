@@ -18,7 +18,7 @@ from .screen import duration, listing, output_width, say, show, warn
 if TYPE_CHECKING:
     from mcp_login.settings import LoginOptions
     from mcp_login.storage.base import Storage
-    from mcp_login.storage.index import IndexEntry
+    from mcp_login.storage.index import Index, IndexEntry
     from mcp_login.storage.record import Record
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "print_logins",
     "print_token",
     "storage_named",
+    "warn_of_loss",
 ]
 
 
@@ -200,7 +201,9 @@ def print_logins(*, json: bool) -> int:
     """`mcp-login list`: from the index, which holds no secret and needs no keychain."""
     from mcp_login.storage.index import Index
 
-    entries = Index().entries()
+    index = Index()
+    entries = index.entries()
+    warn_of_loss(index)
     if json:
         show_json(list_document(entries))
     elif not entries:
@@ -220,12 +223,21 @@ def no_logins(*, account: str | None = None, storage: str | None = None) -> None
     """Say that nothing is stored (of `account`, in `storage`), and what changes that."""
     from mcp_login.storage.index import Index
 
-    if (account is not None or storage is not None) and Index().entries():
+    index = Index()
+    if (account is not None or storage is not None) and index.entries():
         whose = "" if account is None else f" for the account {account!r}"
         where = "" if storage is None else f" in the storage {storage}"
         say(f"No login is stored{whose}{where}. `mcp-login list` shows those that are.")
         return
-    say("No logins are stored. `mcp-login login URL` makes one.")
+    say("No logins are stored. `mcp-login login URL` makes one." if index.loss() is None else "No logins are listed.")
+
+
+def warn_of_loss(index: Index) -> bool:
+    """Warn where logins may be stored that are not in the list, which was damaged; whether it was."""
+    loss = index.loss()
+    if loss is not None:
+        warn(loss)
+    return loss is not None
 
 
 def _row(entry: IndexEntry) -> tuple[str, ...]:

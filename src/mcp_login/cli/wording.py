@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["advice_of", "in_options", "message_of", "offers_another_storage", "scopes_of"]
 
 #: Memory is no choice of a command, which ends at once: the hint names what is.
-_OFFER = r"et MCP_LOGIN_STORAGE=(?:memory \([\w ]+\) or )?file \(not encrypted\)"
+_OFFER = r"et MCP_LOGIN_STORAGE=file \(not encrypted\)(?: or memory \([\w ]+\))?"
 _OTHER_STORAGE = re.compile(rf"(?:, or:|; else) [Ss]{_OFFER}(?=\.|$)|(?<=\.) S{_OFFER}(?:\.|$)")
 _OPTIONS = [
     (re.compile(pattern), option)

@@ -113,7 +113,7 @@ class AuthorizationCodeGrant:
         return record
 
     async def _obtain(self, order: Order, http: HttpClient, storage: Storage, save: Save) -> Record:
-        registration, narrow = _Registration(), False
+        registration, narrow = _Registration(is_stale=order.anew), False
         while True:
             try:
                 return await self._login(order, http, storage, save, registration, narrow=narrow)
@@ -168,7 +168,8 @@ class AuthorizationCodeGrant:
             outcome = Outcome.FAILED
             order.asking()
             try:
-                response = await self._ask(request, listener, order.discovery.server_url)
+                async with _in_doubt(client if reused else None, storage):
+                    response = await self._ask(request, listener, order.discovery.server_url)
                 record = await protect(self._redeem(order, http, client, response, scopes, save))
                 outcome = Outcome.DONE
             except AuthorizationErrorResponse as error:
@@ -178,16 +179,9 @@ class AuthorizationCodeGrant:
             except TokenErrorResponse as error:
                 await self._consider(error, storage, client, reused=reused)
                 raise
-            except LoginTimeout as error:
+            except LoginTimeout:
                 outcome = Outcome.EXPIRED
-                if not reused:
-                    raise
-                # A server that has forgotten the client shows the person an error page and never comes back.
-                await forget_client(storage, client)
-                raise LoginTimeout(
-                    f"{error} The next login registers this client anew, in case the server has forgotten it.",
-                    seconds=error.seconds,
-                ) from None
+                raise
             finally:
                 failure = None if outcome is Outcome.DONE else sys.exception()
                 if isinstance(failure, _OtherRegistrationNeeded):
@@ -333,6 +327,28 @@ class AuthorizationCodeGrant:
         if client.mechanism == "dynamic" and reused and error.error in _BLAMES_REGISTRATION:
             await forget_client(storage, client)
             raise _OtherRegistrationNeeded(error) from None
+
+
+@contextlib.asynccontextmanager
+async def _in_doubt(earlier: ClientInformation | None, storage: Storage) -> AsyncIterator[None]:
+    """Around the wait for a person: if it ends without an answer, the registration `earlier` is forgotten.
+
+    A server that no longer knows it shows the person an error page and never comes back: they wait in vain, or give up.
+    """
+    try:
+        yield
+    except LoginTimeout as error:
+        if earlier is None:
+            raise
+        await forget_client(storage, earlier)
+        raise LoginTimeout(
+            f"{error} The next login registers this client anew, in case the server has forgotten it.",
+            seconds=error.seconds,
+        ) from None
+    except asyncio.CancelledError:
+        if earlier is not None:
+            await protect(forget_client(storage, earlier))
+        raise
 
 
 _BLAMES_REGISTRATION = frozenset({"invalid_client", "unauthorized_client", "invalid_scope"})

@@ -31,6 +31,8 @@ class Order:
     previous_scopes: tuple[str, ...] = ()
     #: RFC 8707: sent verbatim; None leaves it out, by the caller's explicit wish.
     resource: str | None = None
+    #: Whether what an earlier registration gave is not to be used.
+    anew: bool = False
     #: Told when a person is about to be asked: from then on a failure is one that they have seen.
     asking: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 

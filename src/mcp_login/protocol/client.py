@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["MAX_CREDENTIAL", "ClientInformation", "RegistrationMechanism", "TokenEndpointAuthMethod"]
+from mcp_login.errors import PolicyError
+
+from .uri import require_secure
+
+__all__ = [
+    "MAX_CREDENTIAL",
+    "ClientInformation",
+    "RegistrationMechanism",
+    "TokenEndpointAuthMethod",
+    "validate_client_metadata_url",
+]
 
 #: The longest token, client id or client secret that a server may issue, in characters: it is kept in a keychain, and sent in
 #: a header, for which hardly a server takes a quarter of this.
@@ -34,3 +45,21 @@ class ClientInformation:
     redirect_uri: str | None = None
     #: The name it was registered under, which a person is shown when they are asked for consent.
     client_name: str | None = None
+
+
+def validate_client_metadata_url(url: str) -> None:
+    """Check that `url` can be a client id (Client ID Metadata Document, section 3). Raises `PolicyError` otherwise."""
+    # This refuses user names and passwords, too.
+    require_secure(url, what="client metadata URL", allow_loopback=False)
+    after_scheme = url.partition("#")[0].partition("?")[0].partition("://")[2]
+    path = after_scheme.partition("/")[2]
+    segments = re.sub("%2e", ".", path, flags=re.IGNORECASE).split("/")
+    if not path:
+        problem = "has no path. Host the document at a path, such as /client.json"
+    elif "#" in url:
+        problem = "has a fragment. Leave out the # and what follows"
+    elif "." in segments or ".." in segments:
+        problem = "has . or .. as a path segment. Write the path without them"
+    else:
+        return
+    raise PolicyError(f"The client metadata URL {problem} (Client ID Metadata Document, section 3).")

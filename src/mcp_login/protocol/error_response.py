@@ -32,7 +32,7 @@ _WORD = re.compile(r"[A-Za-z0-9_~+/-]{8,}")
 
 _HINTS = {
     "access_denied": "Start the login again and allow the access",
-    "invalid_client": "The server does not know this client or its secret: register anew, or check client_id",
+    "invalid_client": "The server does not know this client or its secret: log in anew (force=True), or check client_id",
     "invalid_grant": "Log in again",
     "invalid_scope": "Choose other scopes with scopes=",
     "invalid_target": "The server does not know this resource: give the one its operator names (resource=)",

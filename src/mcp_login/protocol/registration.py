@@ -14,7 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from mcp_login.errors import InvalidResponse, IssuerMismatch, PolicyError, RegistrationErrorResponse
 
-from .client import MAX_CREDENTIAL, ClientInformation, RegistrationMechanism, TokenEndpointAuthMethod
+from .client import (
+    MAX_CREDENTIAL,
+    ClientInformation,
+    RegistrationMechanism,
+    TokenEndpointAuthMethod,
+    validate_client_metadata_url,
+)
 from .client_authentication import select_token_endpoint_auth_method
 from .error_response import error_fields, hint_for, is_unavailable, unavailable
 from .message import HttpRequest, HttpResponse
@@ -34,7 +40,6 @@ __all__ = [
     "parse_registration_response",
     "pre_registered_client",
     "select_registration",
-    "validate_client_metadata_url",
 ]
 
 # RFC 6749 appendix A.1 and A.2: client ids and secrets are printable ASCII, spaces included.
@@ -119,24 +124,6 @@ def select_registration(
     if client_metadata_url is not None and metadata.client_id_metadata_document_supported:
         return "metadata_document"
     return None if metadata.registration_endpoint is None else "dynamic"
-
-
-def validate_client_metadata_url(url: str) -> None:
-    """Check that `url` can be a client id (Client ID Metadata Document, section 3). Raises `PolicyError` otherwise."""
-    # This refuses user names and passwords, too.
-    require_secure(url, what="client metadata URL", allow_loopback=False)
-    after_scheme = url.partition("#")[0].partition("?")[0].partition("://")[2]
-    path = after_scheme.partition("/")[2]
-    segments = re.sub("%2e", ".", path, flags=re.IGNORECASE).split("/")
-    if not path:
-        problem = "has no path. Host the document at a path, such as /client.json"
-    elif "#" in url:
-        problem = "has a fragment. Leave out the # and what follows"
-    elif "." in segments or ".." in segments:
-        problem = "has . or .. as a path segment. Write the path without them"
-    else:
-        return
-    raise PolicyError(f"The client metadata URL {problem} (Client ID Metadata Document, section 3).")
 
 
 def build_client_metadata_document(url: str, client_metadata: ClientMetadata) -> dict[str, Any]:

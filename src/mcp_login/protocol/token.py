@@ -231,7 +231,7 @@ def parse_token_response(
         )
     if data is None:
         raise _invalid(
-            response, "it answered neither JSON nor a form. Nothing stored was changed; check the token endpoint"
+            response, "it answered neither JSON nor a form. Nothing stored was changed; ask the server's operator"
         )
     if data.get("ok") is False:
         raise _invalid(response, "it answered that the request failed, but not why")

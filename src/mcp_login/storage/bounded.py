@@ -103,7 +103,7 @@ class BoundedCalls:
     def _silent(self) -> StorageUnavailable:
         return StorageUnavailable(
             f"{self._what} has not answered within {self._limit:g} seconds. If it asks for a password, unlock it and "
-            "try again; else set MCP_LOGIN_STORAGE=memory (until the program ends) or file (not encrypted)."
+            "try again; else set MCP_LOGIN_STORAGE=file (not encrypted) or memory (until the program ends)."
         )
 
 

@@ -6,9 +6,10 @@ They are not encrypted, so this storage is used only if it is asked for by name.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcp_login.errors import StorageError, StorageUnreadable
+from mcp_login.errors import StorageUnreadable
 
 from .bounded import BoundedCalls
 from .envelope import Envelope, seal, unseal
@@ -18,7 +19,6 @@ from .private_files import broken_path, private_directory, read_private, remove_
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
-    from pathlib import Path
 
 __all__ = ["FileStorage"]
 
@@ -29,9 +29,9 @@ _LIMIT = 10.0
 class FileStorage:
     """Logins in a folder, one file (0600) each, named by the SHA-256 of its key and replaced whole.
 
-    `path` is the folder; it is made (0700) if it is missing, and refused if it is another user's or others can write
-    to it. By default it is `credentials` in `MCP_LOGIN_HOME`, else in the user's data folder. All that use one folder
-    share its locks.
+    `path` is the folder, a string or a `Path`. It is made (0700) if it is missing, and refused if it is another user's or
+    others can write to it. By default it is `credentials` in `MCP_LOGIN_HOME`, else in the user's data folder. All that use one
+    folder share its locks.
 
     A file that is torn or another program's is set aside when it is replaced: renamed to end in `.broken`, one for each login,
     until that is deleted.
@@ -41,8 +41,8 @@ class FileStorage:
 
     name = "file"
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._folder = data_path() / "credentials" if path is None else absolute(path)
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self._folder = data_path() / "credentials" if path is None else _folder(path)
         self._calls = BoundedCalls(f"The folder {self._folder}", _LIMIT)
 
     @property
@@ -87,9 +87,9 @@ class FileStorage:
         with self._writing(key):
             try:
                 envelope = self._envelope(key)
-            except StorageUnreadable as error:
+            except StorageUnreadable:
                 envelope = None
-                self._set_aside(key, error)
+                self._set_aside(key)
             self._put(key, value, envelope)
 
     def _delete(self, key: str) -> None:
@@ -113,12 +113,12 @@ class FileStorage:
         text = read_private(self._file(key))
         return None if text is None else unseal(text, key=key)
 
-    def _set_aside(self, key: str, error: StorageError) -> None:
+    def _set_aside(self, key: str) -> None:
         import logging
 
         broken = set_aside(self._file(key))
         if broken is not None:
-            logging.getLogger("mcp_login").warning("%s It is set aside as %s", error, broken)
+            logging.getLogger("mcp_login").warning("What could not be read is set aside as %s", broken)
 
     def _remove(self, key: str) -> None:
         file = self._file(key)
@@ -133,3 +133,13 @@ class FileStorage:
 
     def _writing(self, key: str) -> AbstractContextManager[None]:
         return FileLock(lock_path(self._folder, key, "write")).blocking(_LIMIT / 2)
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"The path of a FileStorage is a string or a pathlib.Path, not a value of type {type(path).__name__}."
+        )
+    if path == "":
+        raise ValueError("FileStorage wants the path of a folder; without one it takes the user's own.")
+    return absolute(Path(path))

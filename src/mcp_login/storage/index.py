@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from mcp_login.errors import AuthError, StorageError, StorageUnreadable, without
 
 from .lock import FileLock
 from .paths import data_path
-from .private_files import read_private, set_aside, write_private
+from .private_files import broken_path, read_private, set_aside, write_private
 from .record import record_key
 
 if TYPE_CHECKING:
@@ -79,17 +80,32 @@ class Index:
 
     It is a convenience: the storages are the truth. Its methods read and write one small local file, and block for as
     long. They raise `StorageError`; a file that can't be understood is renamed to `<name>.broken` and a new one
-    begun.
+    begun (`loss`).
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = data_path() / "index.json" if path is None else path
+        self._damaged = False
 
     def entries(self) -> list[IndexEntry]:
         """All logins, by server and account."""
         return sorted(
             self._read().values(),
             key=lambda entry: (entry.server_url, entry.account or "", entry.storage, entry.updated_at),
+        )
+
+    def loss(self) -> str | None:
+        """What to tell people where logins may be stored that are not listed: the list was damaged; None: it wasn't.
+
+        It is told until the file that was set aside is deleted.
+        """
+        broken = broken_path(self._path)
+        if not (self._damaged or os.path.lexists(broken)):
+            return None
+        return (
+            f"The list of logins was damaged, and is now {broken if os.path.lexists(broken) else self._path}. Logins may be "
+            "stored that are not listed. They work, and each can be logged out of, by the server's URL; `mcp-login login URL` "
+            "lists one again. Delete that file when none is missing."
         )
 
     def put(self, entry: IndexEntry) -> None:
@@ -126,7 +142,8 @@ class Index:
         except StorageUnreadable:
             broken = True
         entries = [] if text is None else _parse(text)
-        if broken or entries is None:
+        self._damaged = broken or entries is None
+        if entries is None or broken:
             with contextlib.suppress(StorageError):
                 set_aside(self._path)
             return {}

@@ -31,7 +31,7 @@ __all__ = ["KeyringItems", "first_choice", "item_rules", "last_choice", "named",
 
 _USERNAME = "mcp-login"
 
-_INSTEAD = "Set MCP_LOGIN_STORAGE=memory (until the program ends) or file (not encrypted)."
+_INSTEAD = "Set MCP_LOGIN_STORAGE=file (not encrypted) or memory (until the program ends)."
 
 _CLEAR = frozenset(("keyrings.alt.file.PlaintextKeyring",))
 _NOTHING = frozenset(("keyring.backends.fail.Keyring", "keyring.backends.null.Keyring"))

@@ -83,7 +83,16 @@ def require_own_folder(path: Path, named: os.stat_result, found: os.stat_result)
                 f"The folder {path} is a symbolic link of another user's. Set MCP_LOGIN_HOME to a folder of your own."
             )
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise StorageError(f"Other users can write to the folder {path}. Run: chmod go-w {str(path)!r}")
+            raise StorageError(f"Other users can write to the folder {path}. {_advice_for(path, found)}")
+
+
+def _advice_for(path: Path, found: os.stat_result) -> str:
+    if found.st_mode & (stat.S_ISVTX | stat.S_ISGID) or os.path.ismount(path):
+        # /tmp and the like: without the right to write there the machine is broken for others.
+        return "It is meant to be shared. Set MCP_LOGIN_HOME to a folder of your own."
+    import shlex  # not on the warm path
+
+    return f"If it is yours alone, run: chmod go-w {shlex.quote(str(path))}; else set MCP_LOGIN_HOME to a folder of your own."
 
 
 def open_private(path: Path, flags: int) -> int:

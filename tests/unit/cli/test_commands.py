@@ -48,6 +48,23 @@ def test_every_error_has_its_exit_status(error: errors.AuthError, code: int) -> 
     assert failure_of(error).code == code
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["--account", ""], ["--client-id", ""], ["--client-id", "x", "--issuer", " "], ["--client-metadata-url", ""]],
+    ids=str,
+)
+def test_an_empty_option_is_a_wrong_argument(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["login", "https://mcp.example.com/mcp", *arguments]) == 2
+    assert "it is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["login", "status", "token", "logout"])
+@pytest.mark.parametrize("url", ["foo", "", "/mcp", "mailto:a@b"])
+def test_what_is_no_url_is_a_wrong_argument(command: str, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, url]) == 2
+    assert "is not a URL that starts with https://" in capsys.readouterr().err
+
+
 def test_no_error_of_the_library_is_forgotten() -> None:
     classes = {one for name in errors.__all__ if isinstance(one := getattr(errors, name), type)} - {
         errors.ErrorResponse
@@ -326,5 +343,5 @@ def test_arguments_that_can_only_be_a_slip_are_refused(
     ],
 )
 def test_a_url_without_its_scheme_is_asked_back(url: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["login", url]) == 8
+    assert run(["login", url]) == 2
     assert f"Did you mean {meant}" in capsys.readouterr().err

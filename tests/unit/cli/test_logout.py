@@ -14,6 +14,7 @@ from tests.unit.cli.documents import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__: list[str] = []
 
@@ -86,6 +87,71 @@ def test_a_revocation_that_fails_is_told_of_each(server: EmbeddedServer, capsys:
         (True, False, "not_revoked")
     ] * 2
     assert sync.accounts() == ()
+
+
+def test_a_login_that_cannot_be_read_is_deleted_and_its_tokens_are_not_called_revoked(
+    server: EmbeddedServer, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in home.rglob("*.login"):
+        path.write_text("torn", encoding="utf-8")
+    assert run(["logout", server.url]) == 13
+    said = capsys.readouterr().err
+    assert "the login is deleted here.\n" in said
+    assert "nothing to revoke" not in said
+    assert "could not be read, so its tokens were not revoked: they may live until they expire" in said
+    assert run(["logout", "--all", "--json"]) == 13
+    (one,) = parse(capsys.readouterr().out)["logins"]
+    assert (one["deleted"], one["revoked"], one["error"]["code"]) == (True, False, "not_revoked")
+    assert server.count("revocation") == 0
+
+
+def test_where_the_list_was_damaged_nobody_is_told_that_nothing_is_stored(
+    server: EmbeddedServer, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = home / "mcp-login" / "index.json"
+    path.write_text("{", encoding="utf-8")
+    for command, code in ((["list"], 0), (["status"], 0), (["logout", "--all"], 7), (["logout", "--all", "--json"], 7)):
+        assert run(command) == code
+        said = capsys.readouterr().err
+        assert "No logins are stored" not in said
+        assert f"The list of logins was damaged, and is now {path}.broken." in said
+    # Nothing is lost but the list.
+    assert run(["login", server.url]) == 0
+    assert [entry.account for entry in sync.accounts()] == [None]
+    assert run(["logout", "--all"]) == 7
+    assert run(["logout", server.url, "--account", "work"]) == 0
+    assert server.count("revocation") == 4
+    path.with_name("index.json.broken").unlink()
+    capsys.readouterr()
+    assert run(["logout", "--all"]) == 0
+    assert capsys.readouterr().err == "No logins are stored. `mcp-login login URL` makes one.\n"
+
+
+def test_programs_are_told_of_a_damaged_list_in_the_log(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = home / "mcp-login"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.joinpath("index.json").write_text("{", encoding="utf-8")
+    assert sync.accounts() == ()
+    assert "The list of logins was damaged" in caplog.text
+
+
+def test_what_is_forgotten_is_said(server: EmbeddedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    for where in ("the login is revoked", "There was no login"):
+        assert run(["logout", server.url, "--forget-client"]) == 0
+        said = capsys.readouterr().err
+        assert where in said
+        assert "The client id that the server gave is forgotten here: the next login registers anew." in said
+    person = Person.approves()
+    sync.login(server.url, interactive=True, on_authorization_url=person)
+    person.join()
+    assert server.count("registration") == 2
+
+
+def test_a_client_id_is_not_called_forgotten_where_it_is_not(
+    closed_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["logout", f"http://127.0.0.1:{closed_port}/mcp", "--forget-client"]) == 0
+    assert "The client id is not forgotten" in capsys.readouterr().err
 
 
 def test_where_nothing_is_stored_nothing_is_done(capsys: pytest.CaptureFixture[str]) -> None:

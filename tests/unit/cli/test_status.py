@@ -191,19 +191,38 @@ def test_what_is_listed_and_gone_or_broken_or_another_program_s_is_said_plainly(
     assert [found["problem"] is None for found in document["logins"]] == [False, False, True, False]
 
 
-def test_a_keychain_that_cannot_be_read_is_an_error_only_if_nothing_else_can_be_shown(
+def test_a_keychain_that_cannot_be_read_is_shown_and_is_a_failure_only_if_nothing_else_could_be_read(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Index().put(entry(login(MAIL), "keychain"))
     assert run(["status"]) == 7
     captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("Error: ")
+    assert [line.split()[3] for line in captured.out.splitlines()[1:]] == ["unreadable"]
+    assert captured.err.startswith(f"Warning: {MAIL}: ")
+    assert "--storage file keeps the login in a file" in captured.err
+    assert run(["status", "--json"]) == 7
+    (one,) = parse(capsys.readouterr().out)["logins"]
+    assert (one["server_url"], one["state"]) == (MAIL, "unreadable")
     keep(login(FILES))
     assert run(["status"]) == 0
     captured = capsys.readouterr()
     assert [line.split()[3] for line in captured.out.splitlines()[1:]] == ["renewable", "unreadable"]
     assert captured.err.startswith(f"Warning: {MAIL}: ")
+
+
+def test_a_damaged_login_that_is_asked_for_needs_a_login_for_the_status_as_for_the_token(
+    capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    keep(login(FILES))
+    for path in (home / "mcp-login" / "credentials").glob("*.login"):
+        path.write_text("torn", encoding="utf-8")
+    for command in ("status", "token"):
+        assert run([command, FILES]) == 3
+        said = capsys.readouterr().err
+        assert FILES in said
+        assert f"mcp-login login {FILES}" in said
+    assert run(["status"]) == 7
+    assert "unreadable" in capsys.readouterr().out
 
 
 def test_no_secret_is_in_what_is_told(capsys: pytest.CaptureFixture[str]) -> None:

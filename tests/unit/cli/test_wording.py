@@ -56,10 +56,11 @@ def test_a_refusal_is_told_once_and_ends_with_a_full_stop() -> None:
     [
         (refused("invalid_scope"), "--scope"),
         (refused("invalid_request", "AADSTS9010010: no"), "--no-resource"),
+        (refused("invalid_client"), "log in anew (--force), or check --client-id"),
         (errors.TokenErrorResponse("other"), "--force"),
         (errors.RegistrationErrorResponse("other"), "--client-id"),
     ],
-    ids=["scope", "resource", "force", "client-id"],
+    ids=["scope", "resource", "unknown", "force", "client-id"],
 )
 def test_advice_names_options_and_no_keywords(error: errors.ErrorResponse, option: str) -> None:
     message, hint = shown(error)

@@ -76,7 +76,7 @@ def test_a_person_who_is_asked_again_is_not_told_that_it_failed() -> None:
     """The server forgot the registration between two logins: the page of the first attempt sends nobody away."""
     person, storage = Person.approves(), MemoryStorage()
     with EmbeddedServer().run() as server:
-        for fault in (None, Fault(error="invalid_client", status=401)):
+        for account, fault in (("first", None), ("second", Fault(error="invalid_client", status=401))):
             server.faults.token_endpoint = fault
             login(
                 server.url,
@@ -84,7 +84,7 @@ def test_a_person_who_is_asked_again_is_not_told_that_it_failed() -> None:
                 storage=storage,
                 on_authorization_url=person,
                 interactive=True,
-                force=True,
+                account=account,
             )
         person.join()
     titles = [page.text.partition("<h1>")[2].partition("</h1>")[0] for page in person.pages]

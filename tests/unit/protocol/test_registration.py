@@ -19,7 +19,7 @@ from mcp_login.errors import (
     TransportError,
 )
 from mcp_login.protocol.authorization_server import AuthorizationServerMetadata
-from mcp_login.protocol.client import ClientInformation
+from mcp_login.protocol.client import ClientInformation, validate_client_metadata_url
 from mcp_login.protocol.message import HttpResponse
 from mcp_login.protocol.registration import (
     ClientMetadata,
@@ -29,7 +29,6 @@ from mcp_login.protocol.registration import (
     parse_registration_response,
     pre_registered_client,
     select_registration,
-    validate_client_metadata_url,
 )
 
 ISSUER = "https://server.example.com"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -83,6 +84,31 @@ async def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, mode
         await storage.load(KEY)
     with pytest.raises(StorageError, match="chmod go-w"):
         await storage.save(KEY, "new")
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o1777, 0o2770])
+async def test_nobody_is_told_to_shut_others_out_of_a_folder_that_is_meant_to_be_shared(
+    tmp_path: Path, mode: int
+) -> None:
+    """`MCP_LOGIN_HOME=/tmp`: to take the right to write there from others breaks the machine."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(StorageError, match="Set MCP_LOGIN_HOME to a folder of your own") as caught:
+        await FileStorage(folder).save(KEY, "value")
+    assert "chmod" not in str(caught.value)
+
+
+@posix
+async def test_a_folder_in_the_advice_can_be_copied_into_a_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "it's $HOME"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(StorageError) as caught:
+        await FileStorage(folder).save(KEY, "value")
+    command = str(caught.value).partition("run: ")[2].partition("; else")[0]
+    assert shlex.split(command) == ["chmod", "go-w", str(folder)]
 
 
 @posix

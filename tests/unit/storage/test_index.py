@@ -84,6 +84,12 @@ def test_a_broken_file_is_set_aside_and_a_new_one_begun(tmp_path: Path, content:
     index = Index(path)
     assert index.entries() == []
     assert (tmp_path / "index.json.broken").read_bytes() == content
+    # Told until somebody has looked, and by others, too.
+    loss = Index(path).loss()
+    assert loss is not None
+    assert f"is now {tmp_path / 'index.json.broken'}" in loss
+    (tmp_path / "index.json.broken").unlink()
+    assert Index(path).loss() is None
     index.put(ENTRY)
     assert index.entries() == [ENTRY]
 

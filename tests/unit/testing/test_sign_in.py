@@ -94,7 +94,8 @@ def test_it_is_refreshed_and_revoked_like_any_other(methods: Any) -> None:
 def test_the_next_login_uses_its_registration() -> None:
     with isolated() as isolation, EmbeddedServer().run() as server:
         credentials = server.sign_in(client_name="My agent")
-        mcp_login.sync.login(server.url, client_name="My agent", force=True)
+        mcp_login.sync.logout(server.url)
+        mcp_login.sync.login(server.url, client_name="My agent")
         assert server.count("registration") == 0
         assert server.authorizations[0].client_id == credentials.client_id
         text = isolation.storage.load_now(client_key(server.issuer, "My agent"), 1)  # type: ignore[attr-defined]
