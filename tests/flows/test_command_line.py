@@ -312,6 +312,20 @@ def test_where_nobody_can_see_the_address_the_command_ends_at_once_and_does_not_
     assert server.count("registration") == 0
 
 
+def test_a_login_in_place_of_a_damaged_one_says_so_and_does_not_advise_what_is_being_done(
+    server: EmbeddedServer, home: Path
+) -> None:
+    assert run("login", server.url).returncode == 0
+    for path in home.rglob("*.login"):
+        path.write_text("torn", encoding="utf-8")
+    done = run("login", server.url)
+    assert done.returncode == 0
+    assert (
+        f"Warning: {server.url}: The stored value is not one of mcp-login's: another program wrote it.\n" in done.stderr
+    )
+    assert "Log in again" not in done.stderr
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
 @pytest.mark.parametrize("arguments", [["login"], ["login", "--no-browser"]])
 def test_an_interrupt_ends_the_command_and_the_login_with_it(server: EmbeddedServer, arguments: list[str]) -> None:
