@@ -402,8 +402,8 @@ def test_tokens_that_wait_are_ended_by_a_logout_that_can_not_reach_the_keychain(
     server = serve()
     keychain = Keychain()
     login = login_of(server, person, storage=KeychainStorage(backend=keychain))
-    stored = login.record
-    assert stored is not None
+    before = login.record
+    assert before is not None
     keychain.locked = True
     server.expire_access_tokens()
     assert login.ask().status_code == 200
@@ -417,7 +417,7 @@ def test_tokens_that_wait_are_ended_by_a_logout_that_can_not_reach_the_keychain(
     assert server.reuse_detections == 0
     left = login.record
     assert left is not None
-    assert (left.access_token, left.refresh_token) == (stored.access_token, None)
+    assert (left.access_token, left.refresh_token) == (before.access_token, None)
 
 
 def test_a_login_that_the_server_has_ended_is_taken_off_the_list(serve: Serve, person: Person, tmp_path: Path) -> None:
