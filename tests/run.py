@@ -35,6 +35,7 @@ CHECKS: dict[str, list[str]] = {
     "types on Windows": ["mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32"],
     "types on macOS": ["mypy", "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin"],
     "docs": ["python", "tests/docs/site.py"],
+    "switches of attacks": ["python", "-m", "tests.hostile", "--parts"],
     "public types": ["pyright", "--verifytypes", "mcp_login", "--ignoreexternal"],
     "secrets": ["python", "tests/leaks.py"],
     "vulnerabilities": ["python", "tests/vulnerabilities.py"],

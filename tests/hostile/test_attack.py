@@ -195,6 +195,24 @@ def test_nobody_comes_in():
     assert parts.lines() == ["every attack succeeds with both, but for doors.back"]
 
 
+def test_a_switch_with_one_patch_is_not_tried_without_it(corpus: Callable[..., pytest.RunResult]) -> None:
+    parts = Parts()
+    corpus(TWO, "--parts", told=parts)
+    assert parts.lines() == ["No attack was run."]
+
+
+def test_an_attack_that_cannot_be_tried_here_calls_no_patch_idle(corpus: Callable[..., pytest.RunResult]) -> None:
+    parts = Parts()
+    text = """
+@pytest.mark.skipif(True, reason="no house here")
+@attack("a document", BOTH)
+def test_nobody_comes_in():
+    refute(doors.front() and doors.back(), "somebody is inside")
+"""
+    corpus(text, "--parts", told=parts)
+    assert parts.idle() == []
+
+
 def test_patches_that_were_not_tried_are_not_called_idle(corpus: Callable[..., pytest.RunResult]) -> None:
     parts = Parts()
     corpus(TWO, "--parts", "--collect-only", told=parts)

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 import mcp_login.sync
-from mcp_login import AuthError, FileStorage, MemoryStorage, OAuth, TransportError
+from mcp_login import AuthError, FileStorage, LoginRequired, MemoryStorage, OAuth, TransportError
 from mcp_login.portal import portal, wait_sync
 from tests.flows.strangers import Answer, Asked
 from tests.flows.support import age
@@ -24,7 +24,9 @@ from tests.hostile.switches.leaks import (
     KEY_LOG,
     OWN_CLIENT,
     PROXY_PASSWORD,
-    QUERIES,
+    QUERIES_IN_REPRS,
+    QUERIES_OF_ERRORS,
+    QUERIES_OF_SERVERS,
     REDACTION,
 )
 
@@ -183,7 +185,7 @@ def test_a_server_that_quotes_a_secret_puts_it_into_no_error(world: World, quote
     assert isinstance(outcome.error, AuthError)
 
 
-@attack("RFC 9700 section 4.3.2", QUERIES)
+@attack("RFC 9700 section 4.3.2", QUERIES_OF_ERRORS)
 def test_no_error_shows_the_key_in_a_url(world: World) -> None:
     """Many a server takes an API key there, and names endpoints with it, too."""
     resource, server = world.server()
@@ -196,12 +198,18 @@ def test_no_error_shows_the_key_in_a_url(world: World) -> None:
         outcome = world.attempt(lambda: mcp_login.sync.login(url, **world.options()))
         assert isinstance(outcome.error, AuthError)
         seen += f"{outcome.text()} {vars(outcome.error)!r}"
-    told = world.attempt(lambda: mcp_login.sync.access_token(url, storage=MemoryStorage()))
-    seen += told.text()
     refute(SECRET in seen, "an error holds a key")
 
 
-@attack("RFC 9700 section 4.3.2", QUERIES)
+@attack("RFC 9700 section 4.3.2", QUERIES_OF_SERVERS)
+def test_what_is_said_of_a_server_shows_no_key_in_its_url(world: World) -> None:
+    url = f"https://mcp.example.com/mcp?api_key={SECRET}"
+    outcome = world.attempt(lambda: mcp_login.sync.access_token(url, storage=MemoryStorage()))
+    refute(SECRET in f"{outcome.text()} {OAuth(url)!r}", "a message or a repr holds a key")
+    assert isinstance(outcome.error, LoginRequired)
+
+
+@attack("RFC 9700 section 4.3.2", QUERIES_IN_REPRS)
 def test_no_repr_shows_the_key_in_a_url(world: World) -> None:
     resource, _ = world.server()
     url = f"{resource.url}?api_key={SECRET}"
@@ -209,7 +217,7 @@ def test_no_repr_shows_the_key_in_a_url(world: World) -> None:
     options = world.options()
     credentials = mcp_login.sync.login(url, **options)
     result = mcp_login.sync.logout(url, storage=options["storage"])
-    refute(SECRET in f"{credentials!r} {[credentials]} {result!r} {OAuth(url)!r}", "a repr holds a key")
+    refute(SECRET in f"{credentials!r} {[credentials]} {result!r}", "a repr holds a key")
     assert credentials.server_url == url
     assert resource.url in repr(credentials)
 

@@ -32,10 +32,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         defences = mark.kwargs["defences"]
         wanted = runs(defences)
         if metafunc.config.getoption("--parts", default=False):
+            # A switch without its only patch switches nothing off: the other runs have that.
             wanted = [
                 Run(part.name, (*(other for other in defences if other is not switch), part), succeeds=True)
                 for switch in defences
                 for part in switch.parts()
+                if part.patches
             ]
         metafunc.parametrize("defended", wanted, ids=[run.name for run in wanted], indirect=True)
 

@@ -25,7 +25,9 @@ __all__ = [
     "OWN_CLIENT",
     "PORTAL_FRAMES",
     "PROXY_PASSWORD",
-    "QUERIES",
+    "QUERIES_IN_REPRS",
+    "QUERIES_OF_ERRORS",
+    "QUERIES_OF_SERVERS",
     "REDACTION",
     "TOKEN_BOUNDARY",
     "TRACEBACKS",
@@ -54,15 +56,10 @@ DISCRETION = Switch(
     "HTTP libraries log nothing of what is said", (("mcp_login.network.http.discretion", contextlib.nullcontext),)
 )
 
-#: Queries of URLs are not shown.
-QUERIES = Switch(
-    "queries of URLs are not shown",
-    (
-        ("mcp_login.errors.without_query", _itself),
-        ("mcp_login.session.without_query", _itself),
-        ("mcp_login.protocol.uri._cut", _itself),
-    ),
-)
+#: Queries of URLs are not shown: of those that an error has as an attribute, of the server's own, of a value's members.
+QUERIES_OF_ERRORS = Switch("queries in errors are not shown", (("mcp_login.errors.without_query", _itself),))
+QUERIES_OF_SERVERS = Switch("a server's query is not shown", (("mcp_login.session.without_query", _itself),))
+QUERIES_IN_REPRS = Switch("queries in reprs are not shown", (("mcp_login.protocol.uri._cut", _itself),))
 
 #: What is raised brings no local variables of ours along: not those of the public functions, nor of the work on the portal.
 TRACEBACKS = Switch("tracebacks hold no local variables", (("mcp_login.tracebacks.forget_locals", nothing),))

@@ -127,7 +127,7 @@ NUMBER_OF_REDIRECTS = Switch("number of redirects", (("mcp_login.network.http.MA
 ADDRESSES_OF_A_NAME = Switch("addresses of a name", (("mcp_login.network.transport.MAX_ADDRESSES", 1000),))
 LENGTH_OF_URLS = Switch(
     "length of URLs",
-    (("mcp_login.protocol.uri.MAX_SENT_URL", 1 << 30), ("mcp_login.protocol.uri.MAX_READ_URL", 1 << 30)),
+    (("mcp_login.protocol.uri.MAX_SENT_URL", 1 << 30),),
 )
 LENGTH_OF_CREDENTIALS = Switch(
     "length of credentials",
