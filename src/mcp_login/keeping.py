@@ -19,6 +19,7 @@ from .errors import (
     TransportError,
     printable,
 )
+from .obtaining import login_command
 from .portal import protect
 from .saving import save_later
 from .storage.ended import begin_anew
@@ -220,7 +221,7 @@ class Keeping:
             TransportError(
                 f"Another program has refreshed the login at {session.shown_url}, and could not save its tokens yet. It was "
                 "asked to, and tries once more: see that it can write to the storage, and try again, or log in anew with "
-                f"`mcp-login login {session.shown_url}`.",
+                f"`{login_command(session)}`.",
                 may_have_acted=False,
             )
         )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .storage.base import Storage
     from .storage.record import Record
 
-__all__ = ["Network", "Obtaining", "login_required", "opened_http"]
+__all__ = ["Network", "Obtaining", "login_command", "login_required", "opened_http"]
 
 #: How long after a login that failed requests don't ask again, in seconds, unless a server named another time.
 FAILURE_REST = 30.0
@@ -61,21 +61,23 @@ async def opened_http(network: Network) -> AsyncIterator[HttpClient]:
         await http.aclose()
 
 
+def login_command(session: Session) -> str:
+    """The command that logs this account in, for people to copy into a shell."""
+    words = ["mcp-login", "login", session.shown_url]
+    return shlex.join(words if session.account is None else [*words, "--account", session.account])
+
+
 def login_required(
     session: Session, scopes: tuple[str, ...] = (), *, why: str = "this call never asks a person"
 ) -> LoginRequired:
     """For a call that may not ask anybody, and `why`."""
-    words = ["mcp-login", "login", session.shown_url]
-    if session.account is not None:
-        words += ["--account", session.account]
-    command = shlex.join(words)
     if session.storage.name == "memory":
         advice = (
             "This process keeps logins in memory, where no other can leave one: set MCP_LOGIN_STORAGE=file here and for "
-            f"`{command}`, or call login() in this process"
+            f"`{login_command(session)}`, or call login() in this process"
         )
     else:
-        advice = f"Log in with `{command}` where there is a person"
+        advice = f"Log in with `{login_command(session)}` where there is a person"
     return LoginRequired(
         f"{session.shown_url} needs a login, but {why}. {advice}.",
         resource=session.server_url,

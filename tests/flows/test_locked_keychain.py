@@ -612,6 +612,7 @@ def test_a_program_does_not_wait_for_ever_for_another_one_to_save_its_tokens(
     with pytest.raises(TransportError, match="Another program has refreshed") as caught:
         second.ask()
     assert type(caught.value) is TransportError
+    assert f"`mcp-login login {server.url}`" in str(caught.value)
     assert (refreshes(server), server.reuse_detections, second.windows) == (1, 0, 1)
     # Nothing of the login that works is ended.
     assert second.record is not None
