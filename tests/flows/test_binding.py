@@ -221,7 +221,7 @@ def test_a_torn_registration_is_made_anew(serve: Serve, person: Person, caplog: 
     mcp_login.sync.login(server.url, **given)
     key = client_key(server.issuer, "mcp-login")
     run(given["storage"].save(key, "torn"))
-    mcp_login.sync.login(server.url, force=True, **given)
+    mcp_login.sync.login(server.url, account="second", **given)
     assert "the stored registration" in caplog.text
     assert len(server.requests.matching("registration")) == 2
     assert "torn" not in run(given["storage"].load(key))

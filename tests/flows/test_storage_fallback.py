@@ -407,7 +407,7 @@ def test_a_torn_note_of_a_clients_issuer_says_what_to_do_and_is_mended_by_that(s
         "on_authorization_url": person,
         "interactive": True,
     }
-    with pytest.raises(StorageError, match="Give issuer="):
+    with pytest.raises(StorageError, match="as issuer="):
         mcp_login.sync.login(server.url, **options)
     assert person.urls == []
     mcp_login.sync.login(server.url, **options, issuer=server.issuer)
