@@ -104,7 +104,7 @@ def test_the_windows_of_one_login_are_few_and_share_one_registration(world: Worl
 
     server.on["/register"], server.on["/authorize"] = register, authorize
     server.on["/token"] = lambda _: Answer(400, {"error": "invalid_client"})
-    outcome = world.log_in(resource.url, storage=storage, scopes="asked", force=True)
+    outcome = world.log_in(resource.url, storage=storage, scopes="asked")
     assert isinstance(outcome.error, AuthorizationErrorResponse)
     assert (registrations, windows) == (4, 3)
     assert len(server.host.asked_for("/token")) - codes == (1 if refuses == "/token" else 0)
