@@ -42,6 +42,9 @@ _MACOS_LOCKED = (-25293, -25308)
 #: errSecUserCanceled: the person was asked, and said no.
 _MACOS_DENIED = -128
 
+#: How often an item is looked for that goes away before it is read: nobody writes as often as that.
+_LOOKS = 4
+
 #: What keyring's backend for KWallet says of that where it saves or deletes; where it reads, it is a KeyringLocked.
 _KWALLET_DENIED = ("Cancelled by user",)
 
@@ -65,6 +68,10 @@ _RULES = {
 _UNKNOWN = ItemRules(tries_parts=True)
 
 
+class _Replaced(StorageUnavailable):
+    """The item was there when it was looked for, and gone when it was read: another process replaces or deletes it."""
+
+
 class KeyringItems:
     """The items of one of keyring's backends, by service name; the user name is "mcp-login".
 
@@ -85,6 +92,11 @@ class KeyringItems:
 
     def get(self, name: str) -> str | None:
         """The text of the item, or None."""
+        for _ in range(_LOOKS - 1):
+            try:
+                return self._ask("get_password", name)
+            except _Replaced:
+                continue
         return self._ask("get_password", name)
 
     def set(self, name: str, text: str) -> None:
@@ -187,7 +199,10 @@ def storage_error(error: BaseException, backend: KeyringBackend, *, reads: bool 
     gone = (NoKeyringError, InitError, OSError, EOFError, NotImplementedError)
     if isinstance(error, gone) or "SecretServiceNotAvailableException" in kinds:
         return StorageUnavailable(f"{where} is not available ({type(error).__name__}). {_INSTEAD}")
-    kind = StorageUnavailable if reads else StorageError
+    kind = StorageError
+    if reads:
+        # The Secret Service's: to look for an item and to read it are two calls.
+        kind = _Replaced if "ItemNotFoundException" in kinds else StorageUnavailable
     return kind(f"{where} failed with {type(error).__name__}. Try again, or: {_INSTEAD}")
 
 

@@ -526,3 +526,41 @@ if os.fork() == 0:
 os.wait()
 """
     assert python(code) == "child None"
+
+
+class ItemNotFoundException(Exception):
+    """As secretstorage's: the Secret Service no longer has the item that was found a moment ago."""
+
+
+class RestlessKeyring(MemoryKeyring):
+    """Somebody else replaces each item `times` times between a look-up and the reading of what it found."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self.times > 0:
+            self.times -= 1
+            raise ItemNotFoundException
+        return super().get_password(service, username)
+
+
+async def test_an_item_that_another_process_replaces_meanwhile_is_looked_for_again() -> None:
+    backend = RestlessKeyring(0)
+    storage = KeychainStorage(backend=backend)
+    await storage.save(KEY, "value")
+    backend.times = 3
+    assert await storage.load(KEY) == "value"
+    backend.times = 3
+    assert storage.load_now(KEY, 5.0) == "value"
+
+
+async def test_an_item_that_is_never_there_when_it_is_read_is_told() -> None:
+    backend = RestlessKeyring(0)
+    storage = KeychainStorage(backend=backend)
+    await storage.save(KEY, "value")
+    backend.times = 1000
+    with pytest.raises(StorageUnavailable, match="ItemNotFoundException"):
+        await storage.load(KEY)
+    assert backend.times > 900
