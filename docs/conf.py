@@ -71,7 +71,7 @@ _IMPORTED = (
 )
 #: Types of annotations that are not public, and public ones that another module names without its package.
 _OWN = (
-    "Answer|Application|AuthMethod|Endpoint|Grant|Mechanism|MetadataLocation|OpenStorage|Overrides|Scopes|ServerResource"
+    "Answer|Application|AuthMethod|Endpoint|Grant|Mechanism|MetadataLocation|OpenStorage|Overrides|Scopes|ServerResource|ServerUrl"
     r"|Settings|Storage|_\w+"
 )
 nitpick_ignore_regex = [

@@ -27,7 +27,7 @@ class Reach:
         self._server_url = record.server_url
         self._has_looked = False
         #: As it was at the login, or as it is by now.
-        self.floor = AddressSpace[record.address_space.upper()]
+        self.floor: AddressSpace = AddressSpace[record.address_space.upper()]
 
     async def has_widened(self) -> bool:
         """Look once where the resource is by now; whether that is a more private place than before. Raises nothing.

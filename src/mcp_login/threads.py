@@ -37,7 +37,8 @@ class _DaemonThreads(concurrent.futures.ThreadPoolExecutor):
         return future
 
 
-daemon_threads = _DaemonThreads()
+#: For calls that may never return.
+daemon_threads: concurrent.futures.ThreadPoolExecutor = _DaemonThreads()
 
 
 async def in_thread(work: Callable[[], T]) -> T:
