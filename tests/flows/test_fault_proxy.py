@@ -163,7 +163,7 @@ async def walk(server: EmbeddedServer, faults: Callable[[int, int], Iterable[Fau
 
 
 #: What a person can do about it.
-ADVICE = re.compile(r"[Tt]ry again|[Cc]heck |[Ll]og in|stays stored")
+ADVICE = re.compile(r"[Tt]ry again|[Cc]heck |[Ll]og in|`mcp-login login|stays stored")
 
 
 def check(cases: list[Case], server: EmbeddedServer) -> Counter[str]:

@@ -159,4 +159,4 @@ def test_a_bus_that_never_answers_holds_nobody_up(secret_service: dict[str, str]
 def test_a_bus_that_is_gone_is_no_keychain(secret_service: dict[str, str], short_folder: Path) -> None:
     code = "try: KeychainStorage().load_now(KEY, 20)\nexcept StorageUnavailable as error: print(error)"
     gone = {**secret_service, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={short_folder / 'gone'}"}
-    assert "MCP_LOGIN_STORAGE=memory" in python(code, gone)
+    assert "Set MCP_LOGIN_STORAGE=file (not encrypted) or memory" in python(code, gone)

@@ -231,7 +231,8 @@ def parse_token_response(
         )
     if data is None:
         raise _invalid(
-            response, "it answered neither JSON nor a form. Nothing stored was changed; ask the server's operator"
+            response,
+            "it answered neither JSON nor a form. Nothing stored was changed; try again later, or ask the server's operator",
         )
     if data.get("ok") is False:
         raise _invalid(response, "it answered that the request failed, but not why")

@@ -453,7 +453,9 @@ def test_a_machine_without_a_keychain_is_told_the_choices() -> None:
         "try: KeychainStorage().load_now('k', 15)\n"
         "except StorageUnavailable as error: print(error)"
     )
-    assert "MCP_LOGIN_STORAGE=memory" in python(code, DBUS_SESSION_BUS_ADDRESS="unix:path=/nonexistent")
+    assert "Set MCP_LOGIN_STORAGE=file (not encrypted) or memory" in python(
+        code, DBUS_SESSION_BUS_ADDRESS="unix:path=/nonexistent"
+    )
 
 
 def test_importing_it_loads_no_heavy_library() -> None:
