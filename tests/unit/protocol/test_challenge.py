@@ -6,6 +6,7 @@ headers and respond appropriately to HTTP 401 Unauthorized responses from the MC
 
 from __future__ import annotations
 
+import sys
 from time import thread_time
 
 import pytest
@@ -332,8 +333,8 @@ def test_time_is_linear_in_the_length(unit: str) -> None:
         parse_challenges([value[:MAX_LENGTH]])
         return thread_time() - start
 
-    # Quadratic time would be minutes here.
-    assert min(seconds(MAX_LENGTH) for _ in range(2)) < 1.0
+    # Quadratic time would be minutes here. Where coverage traces each line, all takes some times as long.
+    assert min(seconds(MAX_LENGTH) for _ in range(2)) < (1.0 if sys.gettrace() is None else 4.0)
 
 
 def test_what_is_longer_than_the_limit_is_not_read() -> None:
