@@ -85,7 +85,7 @@ def was_ended(storage: Storage, key: str, record: Record) -> bool:
     if storage.name == "memory":
         return True  # nobody cleans up in there
     with contextlib.suppress(StorageError):
-        return _read(_path(storage, key)).tells_of(record)
+        return _note(_text(_path(storage, key))).tells_of(record)
     return False
 
 
@@ -102,22 +102,30 @@ def _change(storage: Storage, key: str, change: Callable[[_Note], _Note]) -> Non
         return
     try:
         path = _path(storage, key)
-        before = _read(path)
-        if change(before) == before:
+        text = _text(path)
+        # Also where it says the same already, but torn or with something foreign in it.
+        if _written(change(_note(text))) == text:
             return
         with FileLock(path.with_name(f"{path.name}.lock")).blocking(_LOCK_LIMIT):
-            note = change(_read(path))
-            time = [] if note.before is None else [f"before {float(note.before)!r}"]
-            write_private(path, "\n".join([*time, *note.digests]))
+            write_private(path, _written(change(_note(_text(path)))))
     except (OSError, StorageError) as error:
         _log.warning("no word of the end of a login could be left: %s", type(error).__name__)
 
 
-def _read(path: Path) -> _Note:
-    """What is noted: of what is torn or foreign, nothing. Raises `StorageError`."""
-    text = None
+def _text(path: Path) -> str:
+    """What is in the file: of one that is not ours, nothing. Raises `StorageError`."""
     with contextlib.suppress(StorageUnreadable):
-        text = read_private(path)
-    found = [match for line in (text or "").splitlines() if (match := _LINE.fullmatch(line))]
+        return read_private(path) or ""
+    return ""
+
+
+def _note(text: str) -> _Note:
+    """What is noted: of what is torn or foreign, nothing."""
+    found = [match for line in text.split("\n") if (match := _LINE.fullmatch(line))]
     times = [float(match[1]) for match in found if match[1]]
     return _Note(times[0] if times else None, tuple(match[2] for match in found if match[2]))
+
+
+def _written(note: _Note) -> str:
+    time = [] if note.before is None else [f"before {float(note.before)!r}"]
+    return "\n".join([*time, *note.digests])

@@ -68,4 +68,4 @@ def _read(key: str) -> list[str]:
         text = read_private(_path(key)) or ""
     except StorageError:
         return []
-    return [line for line in text.splitlines() if _HASH.fullmatch(line)]
+    return [line for line in text.split("\n") if _HASH.fullmatch(line)]
