@@ -41,9 +41,11 @@ class Reach:
         self._has_looked = True
         from .discovery import find_challenge
 
-        with contextlib.suppress(AuthError, TimeoutError):
-            async with asyncio.timeout(WHEREABOUTS_LIMIT):
-                await find_challenge(self._http, self._server_url)
+        # Behind a proxy, or with a client of the caller's, an answer would tell nothing of addresses.
+        if self._http.would_learn_space(self._server_url):
+            with contextlib.suppress(AuthError, TimeoutError):
+                async with asyncio.timeout(WHEREABOUTS_LIMIT):
+                    await find_challenge(self._http, self._server_url)
         space = self._http.reached(self._server_url)
         if space is None or space <= self.floor:
             return False
