@@ -2,8 +2,9 @@
 
 Makes the virtual environment `.venv`, installs this package with its extras and dependency groups, installs the real
 parts that can be had here (tests/real/parts.py: Debian packages only as root, Node packages where there is npm), then
-makes the checks of `CHECKS`, as many at a time as there are cores, and runs the tests under branch coverage: first those marked
-`alone`, one by one; then all that can run beside each other, one process for each core.
+runs the tests: first those marked `alone`, one by one; then all that can run beside each other, in one process more than there
+are cores, as many wait for a browser or a server; the last ones under branch coverage. The checks of `CHECKS` are made meanwhile,
+with what is left of the machine.
 
 `--no-install` takes the environment as it is. Other arguments go to pytest, and then only the tests are run, in one process.
 With CI=true a part that is missing is a failure instead of a skipped test. The exit status is 0 if all went well.
@@ -20,6 +21,7 @@ import sys
 import time
 import venv
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,13 +31,13 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
-#: The longest first, so that none is left over when the others are done.
+#: Made while the tests that are marked `alone` run, and at the lowest priority, so that those notice nothing of it. The longest
+#: first, so that none is left over when the others are done.
 CHECKS: dict[str, list[str]] = {
     "types": ["mypy"],
     "types on Windows": ["mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32"],
     "types on macOS": ["mypy", "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin"],
     "docs": ["python", "tests/docs/site.py"],
-    "switches of attacks": ["python", "-m", "tests.hostile", "--parts"],
     "public types": ["pyright", "--verifytypes", "mcp_login", "--ignoreexternal"],
     "secrets": ["python", "tests/leaks.py"],
     "vulnerabilities": ["python", "tests/vulnerabilities.py"],
@@ -47,11 +49,26 @@ CHECKS: dict[str, list[str]] = {
     "updates": ["check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml"],
 }
 
+#: Made beside the other tests: they are tests as well, and have time limits.
+CHECKS_BESIDE_TESTS: dict[str, list[str]] = {"switches of attacks": ["python", "-m", "tests.hostile", "--parts"]}
+
+#: Tests that go the same ways again and again. Tracing would double their time and show nothing new: they count for no coverage.
+UNTRACED = (
+    "tests/conformance",
+    "tests/flows/test_cancellation_points.py",
+    "tests/flows/test_fault_proxy.py",
+    "tests/flows/test_session_machine.py",
+    "tests/fuzz",
+    "tests/hostile",
+    "tests/unit/storage/test_slot_crashes.py",
+)
+
 #: The exit status of a check that can't be made here, as automake's: not passed, and no failure.
 SKIPPED = 77
 
-#: How many checks, or processes of tests, run at a time. More than that wait for each other's turn.
+#: How many checks run at a time, and how many processes of tests. More than that wait for each other's turn.
 AT_ONCE = min(os.cpu_count() or 1, 4)
+PROCESSES = AT_ONCE + 1
 
 
 def say(text: str) -> None:
@@ -62,7 +79,9 @@ def say(text: str) -> None:
 
 def environment() -> dict[str, str]:
     """That of the commands: as if the virtual environment were active."""
-    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+    # The tests start a thousand processes: without compiled files, each compiles the package again.
+    dropped = ("PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH")
+    variables = {name: value for name, value in os.environ.items() if name not in dropped}
     path = os.pathsep.join([str(BIN), variables.get("PATH", os.defpath)])
     # the newest pyright is no concern of these checks
     return {**variables, "VIRTUAL_ENV": str(VENV), "PATH": path, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
@@ -134,29 +153,73 @@ def install_all() -> bool:
     return installed
 
 
-def check(name: str, *command: str | Path) -> str:
-    """Make one check; "ok", "skipped" where it can't be made here, or "FAILED". What it prints is shown if it is not ok."""
+@dataclass(frozen=True)
+class Made:
+    """A check that was made: "ok", "skipped" where it can't be made here, or "FAILED", and what it printed."""
+
+    name: str
+    went: str
+    printed: bytes
+    seconds: float
+
+    def tell(self) -> None:
+        """Say how it went. What it printed is shown if it is not ok."""
+        if self.went != "ok":
+            show(self.printed)
+        tell(self.name, self.went, self.seconds)
+
+
+def check(name: str, *command: str | Path) -> Made:
+    """Make one check."""
     started = time.monotonic()
     status, printed = hear(*command)
     went = {0: "ok", SKIPPED: "skipped"}.get(status, "FAILED")
-    if went != "ok":
-        show(printed)
-    tell(name, went, started)
-    return went
+    return Made(name, went, printed, time.monotonic() - started)
 
 
-def test(name: str, *options: str) -> str:
-    """Run tests; "ok" or "FAILED". Their processes are measured from the first line on, and none that they start."""
+def check_beside(name: str, *command: str) -> Made:
+    """Make one check with what others leave of the processors, where a program can be told to."""
+    return check(name, *(["nice", "-n", "19"] if shutil.which("nice") else []), *command)
+
+
+def test(name: str, *options: str, traced: bool) -> Made:
+    """Run tests, whose output is shown at once. `traced`: from the first line on, but for the processes that they start."""
     started = time.monotonic()
-    passed = run(PYTHON, "-m", "pytest", *options, COVERAGE_PROCESS_START=str(ROOT / "pyproject.toml"))
-    went = "ok" if passed else "FAILED"
-    tell(name, went, started)
-    return went
+    tracing = {"COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml")} if traced else {}
+    passed = run(PYTHON, "-m", "pytest", *options, **tracing)
+    return Made(name, "ok" if passed else "FAILED", b"", time.monotonic() - started)
 
 
-def tell(name: str, went: str, started: float) -> None:
-    """Say how it went, and how long it took since `started`."""
-    say(f"{went:7} {name} ({time.monotonic() - started:.1f} s)")
+def tell(name: str, went: str, seconds: float) -> None:
+    """Say how it went, and how long it took."""
+    say(f"{went:7} {name} ({seconds:.1f} s)")
+
+
+def all_made() -> list[Made]:
+    """All tests and checks; how each went is said when nothing prints any more that runs beside it."""
+    made: list[Made] = []
+
+    def done(*more: Made) -> None:
+        for one in more:
+            one.tell()
+        made.extend(more)
+
+    hear("coverage", "erase")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        beside = [pool.submit(check_beside, name, *command) for name, command in CHECKS.items()]
+        done(test("tests, alone", "-m", "alone", traced=False))
+        done(*(check.result() for check in beside))
+    together = ("-m", "not alone", f"--numprocesses={PROCESSES}", "--dist=worksteal")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        beside = [pool.submit(check, name, *command) for name, command in CHECKS_BESIDE_TESTS.items()]
+        done(test("tests, untraced", *together, *UNTRACED, traced=False))
+        done(*(check.result() for check in beside))
+    done(test("tests, traced", *together, *(f"--ignore={path}" for path in UNTRACED), traced=True))
+    hear("coverage", "combine")
+    # What only other systems run counts as missed here, and on Linux alone are all real parts to be had.
+    threshold = [] if sys.platform == "linux" else ["--fail-under=0"]
+    done(check("coverage", "coverage", "report", *threshold))
+    return made
 
 
 def main(arguments: list[str]) -> int:
@@ -172,15 +235,7 @@ def main(arguments: list[str]) -> int:
         return 2
     if for_pytest:
         return 0 if run(PYTHON, "-m", "pytest", *for_pytest) else 1
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        went = dict(zip(CHECKS, pool.map(lambda name: check(name, *CHECKS[name]), CHECKS), strict=True))
-    hear("coverage", "erase")
-    went["tests, alone"] = test("tests, alone", "-m", "alone")
-    went["tests"] = test("tests", "-m", "not alone", f"--numprocesses={AT_ONCE}", "--dist=worksteal")
-    hear("coverage", "combine")
-    # What only other systems run counts as missed here, and on Linux alone are all real parts to be had.
-    threshold = [] if sys.platform == "linux" else ["--fail-under=0"]
-    went["coverage"] = check("coverage", "coverage", "report", *threshold)
+    went = {made.name: made.went for made in all_made()}
     if went["coverage"] == "ok":
         say(f"coverage {hear('coverage', 'report', '--format=total')[1].decode().strip()} %")
     failed, skipped = ([name for name in went if went[name] == how] for how in ("FAILED", "skipped"))

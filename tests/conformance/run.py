@@ -146,6 +146,7 @@ def _environment(home: Path) -> dict[str, str]:
         "BROWSER": browser,
         "HOME": str(home),
         "MCP_LOGIN_HOME": str(home),
+        "NODE_COMPILE_CACHE": str(parts.folder() / "compiled"),
         "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
         "XDG_DATA_HOME": str(home / "data"),
     }

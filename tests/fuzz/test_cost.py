@@ -42,8 +42,6 @@ TRIES = 4
 
 #: The most for the largest input that the network layer lets through. A target does several things with it, and checks them.
 MOST_SECONDS = 2.0
-#: How many times as long it may take where coverage traces each line.
-TRACED = 3
 MOST_MEMORY = 32 << 20
 #: An input below this many bytes would have to take 250 times its size to come near that.
 HARMLESS = 128 << 10
@@ -74,6 +72,16 @@ def without_collector() -> Iterator[None]:
         gc.enable()
 
 
+def untraced(run: Callable[[bytes], None], data: bytes) -> None:
+    """Coverage traces each line, at several times the cost of what is to be measured."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        run(data)
+    finally:
+        sys.settrace(tracer)
+
+
 def calls_of(run: Callable[[bytes], None], data: bytes) -> int:
     """How many functions are called."""
     count = 0
@@ -85,7 +93,7 @@ def calls_of(run: Callable[[bytes], None], data: bytes) -> int:
     before = sys.getprofile()
     sys.setprofile(called)
     try:
-        run(data)
+        untraced(run, data)
     finally:
         sys.setprofile(before)
     return count
@@ -94,14 +102,14 @@ def calls_of(run: Callable[[bytes], None], data: bytes) -> int:
 def seconds_of(run: Callable[[bytes], None], data: bytes) -> float:
     """This process's own time for it."""
     began = time.process_time()
-    run(data)
+    untraced(run, data)
     return time.process_time() - began
 
 
 def growth_in_calls(run: Callable[[bytes], None], shape: Shape, largest: int) -> float:
     """How many times as many calls eight times the size takes."""
     small, large = shape.of(largest // 8), shape.of(largest)
-    run(small)
+    untraced(run, small)
     return calls_of(run, large) / calls_of(run, small)
 
 
@@ -118,10 +126,10 @@ def growth_in_seconds(run: Callable[[bytes], None], shape: Shape, largest: int) 
 
 
 def least_seconds_of(run: Callable[[bytes], None], data: bytes) -> float:
-    """The same without a tracer, about; measured again where it is too much."""
+    """The same, measured again where it is too much."""
     least = float("inf")
     for _ in range(TRIES):
-        least = min(least, seconds_of(run, data) / (1 if sys.gettrace() is None else TRACED))
+        least = min(least, seconds_of(run, data))
         if least < MOST_SECONDS:
             break
     return least
@@ -132,7 +140,7 @@ def memory_of(run: Callable[[bytes], None], data: bytes) -> int:
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        run(data)
+        untraced(run, data)
         return tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()

@@ -6,7 +6,6 @@ they hold counts.
 
 from __future__ import annotations
 
-import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from mcp_login.auth import DRAIN_SECONDS
 from mcp_login.network.http import DEADLINE
 from mcp_login.obtaining import DISCOVERY_LIMIT
 from tests.flows.strangers import Answer
-from tests.hostile.cost import Cost, limited
+from tests.hostile.cost import Cost, measured
 from tests.hostile.exhaustion import BODIES, DOCUMENTS, HEADS, MARKS, SLOW, Slow, bomb, bomb_in_bomb, flooding, refusing
 from tests.hostile.raw import after_request, open_raw
 from tests.hostile.world import apart
@@ -170,6 +169,6 @@ def measure(case: Case) -> Cost:
         world.ask(world.server("decent.example.com")[0].url)
     with apart(authority) as world:
         victim = case.prepare(world)
-        with limited(seconds=float("inf"), memory=sys.maxsize) as cost:
+        with measured() as cost:
             victim()
     return cost
