@@ -237,7 +237,7 @@ def install_sdk_1() -> None:
         return
     python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     # dependency groups need pip 25.1
-    pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
     if _run([*pip, "--upgrade", "pip>=25.1"]) and _run([*pip, "--editable", ".", "--group", "mcp1"], cwd=ROOT):
         stamp.write_text(wanted)
 

@@ -104,6 +104,22 @@ def test_reading_loads_no_backend_but_the_platforms(secret_service: dict[str, st
     assert not {"keyring.backends.kwallet", "keyring.backends.libsecret", "keyring.backends.Windows"} & set(loaded)
 
 
+def test_a_default_collection_that_is_gone_for_a_moment_is_looked_for_again(secret_service: dict[str, str]) -> None:
+    """gnome-keyring has none while it reads a file that was written anew. keyring would ask the person to make a second one."""
+    code = """
+import secretstorage, threading
+from secretstorage.util import DBusAddressWrapper
+storage = KeychainStorage()
+asyncio.run(storage.save(KEY, 'value'))
+service = DBusAddressWrapper('/org/freedesktop/secrets', 'org.freedesktop.Secret.Service', secretstorage.dbus_init())
+[path] = service.call('ReadAlias', 's', 'default')
+service.call('SetAlias', 'so', 'default', '/')
+threading.Timer(0.1, service.call, ('SetAlias', 'so', 'default', path)).start()
+print(storage.load_now(KEY, 20))
+"""
+    assert python(code, secret_service) == "value"
+
+
 @pytest.mark.parametrize(("kind", "at_least"), [("as it is", 2), ("deleting and adding", 10), ("small", 10)])
 def test_a_process_that_is_killed_at_any_call_leaves_the_old_or_the_new_login(
     secret_service: dict[str, str], kind: str, at_least: int

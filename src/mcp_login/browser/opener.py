@@ -11,6 +11,7 @@ import concurrent.futures
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -133,7 +134,8 @@ def _start(arguments: list[str]) -> bool:
         start_new_session=True,
     )
     try:
-        return child.wait(LAUNCH_TIME) == 0
+        # Ctrl-C in the moment before it has a session of its own ends it, too: who pressed that needs no other way.
+        return child.wait(LAUNCH_TIME) in (0, -signal.SIGINT)
     except subprocess.TimeoutExpired:
         threading.Thread(target=child.wait, name="mcp-login: browser", daemon=True).start()
         return True

@@ -10,9 +10,11 @@ are installed, so that what else is installed would decide where logins are.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from keyring import core
 from keyring.backend import KeyringBackend, by_priority, get_all_keyring
@@ -44,6 +46,10 @@ _MACOS_DENIED = -128
 
 #: How often an item is looked for that goes away before it is read: nobody writes as often as that.
 _LOOKS = 4
+
+#: Seconds until the Secret Service's default collection is looked for again, and where it is (Secret Service API, "Aliases").
+_PAUSES = (0.05, 0.1, 0.2)
+_DEFAULT_COLLECTION = "/org/freedesktop/secrets/aliases/default"
 
 #: What keyring's backend for KWallet says of that where it saves or deletes; where it reads, it is a KeyringLocked.
 _KWALLET_DENIED = ("Cancelled by user",)
@@ -239,7 +245,31 @@ def _platform() -> KeyringBackend | None:
             return None  # KWallet goes before the Secret Service there
         from keyring.backends.SecretService import Keyring as SecretService
 
-        return SecretService()  # type: ignore[no-untyped-call]
+        backend = SecretService()  # type: ignore[no-untyped-call]
+        vars(backend)["get_preferred_collection"] = functools.partial(_collection, backend)
+        return backend
+
+
+def _collection(backend: Any) -> object:
+    """The collection that keyring's Secret Service has its items in. The person is asked to make one only if there is none.
+
+    gnome-keyring reads a file that was written anew, and has no default collection for that moment: seen where many processes
+    write. keyring would have it make a second one then, for which the person is asked.
+    """
+    find = type(backend).get_preferred_collection
+    if hasattr(backend, "preferred_collection"):
+        return find(backend)  # that is the person's own choice
+    for pause in _PAUSES:
+        backend.preferred_collection = _DEFAULT_COLLECTION
+        try:
+            return find(backend)
+        except InitError as error:
+            if type(error.__cause__).__name__ != "ItemNotFoundException":
+                raise
+        finally:
+            del backend.preferred_collection
+        time.sleep(pause)
+    return find(backend)
 
 
 def _quietly(load: Callable[[], KeyringBackend | None]) -> KeyringBackend | None:

@@ -30,6 +30,8 @@ _ANSWERS = frozenset(get_args(Answer))
 _PATIENCE = 600.0
 #: Seconds between two looks at whether they have left, while they wait for something else.
 _GLANCE = 0.02
+#: The longest that somebody who asks for the pages waits for one that is being loaded, in seconds.
+_LAST_PAGE = 5.0
 #: Parameters whose values are never shown.
 _SECRETS = ("code", "code_challenge", "state")
 
@@ -88,6 +90,8 @@ class Person:
         #: How often the person left, and how many windows are open.
         self._left = 0
         self._open = 0
+        #: The threads of those that have answered, and wait for the page that comes of it.
+        self._answering: set[int] = set()
         self._threads: list[threading.Thread] = []
         self._urls: list[str] = []
         self._pages: list[Page] = []
@@ -146,14 +150,16 @@ class Person:
 
     @property
     def pages(self) -> list[Page]:
-        """The last page of each visit that came to an end, in order."""
+        """The last page of each visit that came to an end, in order. Waits at most 5 s for one that a login was faster than."""
         with self._changed:
+            self._changed.wait_for(lambda: not self._answering, _LAST_PAGE)
             return list(self._pages)
 
     @property
     def failures(self) -> list[Exception]:
-        """What went wrong in the browser: pages that couldn't be reached."""
+        """What went wrong in the browser: pages that couldn't be reached. Waits as `pages` does."""
         with self._changed:
+            self._changed.wait_for(lambda: not self._answering, _LAST_PAGE)
             return list(self._failures)
 
     def __repr__(self) -> str:
@@ -187,6 +193,7 @@ class Person:
         finally:
             with self._changed:
                 self._open -= 1
+                self._answering.discard(threading.get_ident())
                 self._changed.notify_all()
 
     def _visit(self, url: str, left: int) -> str | None:
@@ -233,6 +240,8 @@ class Person:
         answer = self._decided(due, left)
         if answer in ("close", "absent"):
             return page, True
+        with self._changed:
+            self._answering.add(threading.get_ident())
         if location is not None:
             page = browser.get(urljoin(url, location))
         form = _Form.of(page.text) if page.status == 200 else None

@@ -100,6 +100,15 @@ def test_a_launcher_that_finds_no_browser_is_heard(browser: Path) -> None:
 
 
 @posix_only
+def test_a_launcher_that_ctrl_c_has_ended_is_no_missing_browser(tmp_path: Path) -> None:
+    """Else a person who gives up is told of another way to log in."""
+    program = tmp_path / "browser"
+    program.write_text("#!/bin/sh\nkill -INT $$\n")
+    program.chmod(0o700)
+    assert run(f"open_browser({GOOD!r})", BROWSER=f"{program} %s &")[0] is True
+
+
+@posix_only
 def test_no_browser_at_all_is_said(tmp_path: Path) -> None:
     assert run(f"[browser_available(), open_browser({GOOD!r})]", PATH=str(tmp_path))[0] == [False, False]
 

@@ -30,7 +30,7 @@ from keyring.errors import (
 
 from mcp_login.errors import StorageError, StorageLocked, StorageUnavailable, StorageUnreadable
 from mcp_login.storage.keychain import KeychainStorage
-from mcp_login.storage.keyring_backend import item_rules
+from mcp_login.storage.keyring_backend import first_choice, item_rules
 from tests.unit.storage.keyrings import FailingKeyring, HangingKeyring, MemoryKeyring
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ pytestmark = pytest.mark.anyio
 KEY = "https://mcp.example.com/mcp"
 ITEM = (f"mcp-login:{KEY}", "mcp-login")
 ROOT = Path(__file__).resolve().parents[3]
+DEFAULT = "/org/freedesktop/secrets/aliases/default"
 
 
 def python(code: str, **environment: str) -> str:
@@ -456,6 +457,33 @@ def test_a_machine_without_a_keychain_is_told_the_choices() -> None:
     assert "Set MCP_LOGIN_STORAGE=file (not encrypted) or memory" in python(
         code, DBUS_SESSION_BUS_ADDRESS="unix:path=/nonexistent"
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the Secret Service is Linux's")
+@pytest.mark.parametrize(
+    ("chosen", "looks"), [(None, [DEFAULT, DEFAULT, DEFAULT, None]), ("/a/collection", ["/a/collection"])]
+)
+def test_a_default_collection_is_made_only_where_there_is_none_at_several_looks(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, looks: list[str | None]
+) -> None:
+    missing = pytest.importorskip("secretstorage.exceptions").ItemNotFoundException
+    looked: list[str | None] = []
+
+    def find(self: SecretService) -> str:
+        looked.append(getattr(self, "preferred_collection", None))
+        if looked[-1] == DEFAULT:
+            raise InitError("Failed to create the collection.") from missing()
+        return "found or made"
+
+    monkeypatch.setattr(SecretService, "get_preferred_collection", find)
+    for name in ("PYTHON_KEYRING_BACKEND", "XDG_CURRENT_DESKTOP"):
+        monkeypatch.delenv(name, raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("KEYRING_PROPERTY_PREFERRED_COLLECTION", chosen)
+    backend, _ = first_choice()
+    assert isinstance(backend, SecretService)
+    assert vars(backend)["get_preferred_collection"]() == "found or made"
+    assert looked == looks
 
 
 def test_importing_it_loads_no_heavy_library() -> None:

@@ -27,6 +27,8 @@ class Listener:
 
     redirect_uri: str
     queries: queue.Queue[dict[str, str]] = field(default_factory=queue.Queue)
+    #: The page comes when this is set.
+    page_comes: threading.Event = field(default_factory=threading.Event)
 
     def next(self) -> dict[str, str]:
         return self.queries.get(timeout=10)
@@ -37,6 +39,7 @@ def listener() -> Iterator[Listener]:
     class Callback(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found.queries.put(dict(parse_qsl(self.path.partition("?")[2])))
+            found.page_comes.wait(10)
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"You may close this window.")
@@ -46,6 +49,7 @@ def listener() -> Iterator[Listener]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Callback) as http:
         found = Listener(f"http://127.0.0.1:{http.server_port}/callback")
+        found.page_comes.set()
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield found
@@ -118,6 +122,17 @@ def test_who_is_slow_waits_for_the_event(listener: Listener) -> None:
         go_on.set()
         assert listener.next()["code"]
         person.join()
+
+
+def test_a_page_that_is_being_loaded_is_waited_for(listener: Listener) -> None:
+    """The client has its answer before the person sees the page, and a test looks at once."""
+    listener.page_comes.clear()
+    with asked(listener) as url:
+        person = Person.approves()
+        person(url)
+        assert listener.next()["code"]
+        threading.Timer(0.2, listener.page_comes.set).start()
+        assert [page.status for page in person.pages] == [200]
 
 
 def test_who_is_attacked_sends_a_wrong_state_first(listener: Listener) -> None:
