@@ -56,7 +56,7 @@ _CLEARED = (
 
 
 def pytest_collection_finish() -> None:
-    """tests/run.py has the processes of pytest measured, of which this is one. Those that tests start are not."""
+    """tests/run.py has some processes of pytest measured, this one perhaps. Those that tests start are not."""
     os.environ.pop("COVERAGE_PROCESS_START", None)
 
 

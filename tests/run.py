@@ -3,8 +3,8 @@
 Makes the virtual environment `.venv`, installs this package with its extras and dependency groups, installs the real
 parts that can be had here (tests/real/parts.py: Debian packages only as root, Node packages where there is npm), then
 makes the checks of `CHECKS`, as many at a time as there are cores, and runs the tests: first those marked `alone`, one by one;
-then all that can run beside each other, in one process more than there are cores, as many wait for a browser or a server. The
-last ones run under branch coverage.
+then all that can run beside each other, in one process more than there are cores, as many wait for a browser or a server: those
+of `UNTRACED`, and the others, under branch coverage.
 
 `--no-install` takes the environment as it is. Other arguments go to pytest, and then only the tests are run, in one process.
 With CI=true a part that is missing is a failure instead of a skipped test. The exit status is 0 if all went well.
@@ -48,7 +48,8 @@ CHECKS: dict[str, list[str]] = {
     "updates": ["check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml"],
 }
 
-#: Tests that go the same ways again and again. Tracing would double their time and show nothing new: they count for no coverage.
+#: Tests that go the same ways again and again. Tracing would double their time and show nothing new, as it would for those that
+#: are marked `alone`: they count for no coverage.
 UNTRACED = (
     "tests/conformance",
     "tests/flows/test_cancellation_points.py",
@@ -62,8 +63,9 @@ UNTRACED = (
 #: The exit status of a check that can't be made here, as automake's: not passed, and no failure.
 SKIPPED = 77
 
-#: How many checks run at a time, and how many processes of tests. More than that wait for each other's turn.
+#: How many checks run at a time: more than that wait for each other's turn.
 AT_ONCE = min(os.cpu_count() or 1, 4)
+#: How many processes there are for tests, which wait for other things as well.
 PROCESSES = AT_ONCE + 1
 
 

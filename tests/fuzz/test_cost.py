@@ -72,16 +72,6 @@ def without_collector() -> Iterator[None]:
         gc.enable()
 
 
-def untraced(run: Callable[[bytes], None], data: bytes) -> None:
-    """Coverage traces each line, at several times the cost of what is to be measured."""
-    tracer = sys.gettrace()
-    sys.settrace(None)
-    try:
-        run(data)
-    finally:
-        sys.settrace(tracer)
-
-
 def calls_of(run: Callable[[bytes], None], data: bytes) -> int:
     """How many functions are called."""
     count = 0
@@ -93,7 +83,7 @@ def calls_of(run: Callable[[bytes], None], data: bytes) -> int:
     before = sys.getprofile()
     sys.setprofile(called)
     try:
-        untraced(run, data)
+        run(data)
     finally:
         sys.setprofile(before)
     return count
@@ -102,14 +92,14 @@ def calls_of(run: Callable[[bytes], None], data: bytes) -> int:
 def seconds_of(run: Callable[[bytes], None], data: bytes) -> float:
     """This process's own time for it."""
     began = time.process_time()
-    untraced(run, data)
+    run(data)
     return time.process_time() - began
 
 
 def growth_in_calls(run: Callable[[bytes], None], shape: Shape, largest: int) -> float:
     """How many times as many calls eight times the size takes."""
     small, large = shape.of(largest // 8), shape.of(largest)
-    untraced(run, small)
+    run(small)
     return calls_of(run, large) / calls_of(run, small)
 
 
@@ -140,7 +130,7 @@ def memory_of(run: Callable[[bytes], None], data: bytes) -> int:
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        untraced(run, data)
+        run(data)
         return tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()

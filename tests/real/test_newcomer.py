@@ -28,7 +28,6 @@ def test_the_record_shows_the_commands_of_the_readme() -> None:
     assert recorded[-1] == newcomer.RESULT
 
 
-@pytest.mark.alone  # what the command says depends on how long a login takes
 @pytest.mark.real
 @pytest.mark.skipif(os.name == "nt", reason="the commands are for a POSIX shell")
 @pytest.mark.timeout(300)
@@ -42,7 +41,9 @@ def test_a_newcomer_with_nothing_but_the_readme_gets_to_an_authorised_call() -> 
         if parts.in_ci() and parts.to_be_had(name):
             parts.need(name)
     steps, home, machine = newcomer.session()
-    walked = newcomer.record(steps, home, times=False)
+    # On a busy machine the browser takes longer than a launcher may, and the command says that it waits.
+    lines = newcomer.record(steps, home, times=False).splitlines(keepends=True)
+    walked = "".join(line for line in lines if not line.startswith("Waiting for you, "))
     assert newcomer.succeeded(steps), f"{machine}\n{walked}"
     if machine == newcomer.RECORDED_ON:
         # Rewritten by `python -m tests.real.newcomer --record`.

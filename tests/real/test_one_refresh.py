@@ -63,7 +63,7 @@ def at_the_embedded_server() -> Iterator[Login]:
 
 @pytest.fixture(scope="module")
 def at_oidc_provider() -> Iterator[Login]:
-    """A login there, which goes through all rounds."""
+    """A login there, which goes through the rounds among processes."""
     with foreign() as server:
         yield Login(server)
 

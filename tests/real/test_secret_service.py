@@ -107,17 +107,22 @@ def test_reading_loads_no_backend_but_the_platforms(secret_service: dict[str, st
 def test_a_default_collection_that_is_gone_for_a_moment_is_looked_for_again(secret_service: dict[str, str]) -> None:
     """gnome-keyring has none while it reads a file that was written anew. keyring would ask the person to make a second one."""
     code = """
-import secretstorage, threading
+import secretstorage, types
 from secretstorage.util import DBusAddressWrapper
+from mcp_login.storage import keyring_backend
 storage = KeychainStorage()
 asyncio.run(storage.save(KEY, 'value'))
 service = DBusAddressWrapper('/org/freedesktop/secrets', 'org.freedesktop.Secret.Service', secretstorage.dbus_init())
 [path] = service.call('ReadAlias', 's', 'default')
+def name(pause=0.0):
+    print(pause)
+    service.call('SetAlias', 'so', 'default', path)
+keyring_backend.time = types.SimpleNamespace(sleep=name)
 service.call('SetAlias', 'so', 'default', '/')
-threading.Timer(0.1, service.call, ('SetAlias', 'so', 'default', path)).start()
-print(storage.load_now(KEY, 20))
+try: print(storage.load_now(KEY, 20))
+finally: name()
 """
-    assert python(code, secret_service) == "value"
+    assert python(code, secret_service).split() == ["0.05", "value", "0.0"]
 
 
 @pytest.mark.parametrize(("kind", "at_least"), [("as it is", 2), ("deleting and adding", 10), ("small", 10)])

@@ -10,6 +10,7 @@ are installed, so that what else is installed would decide where logins are.
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import sys
@@ -47,6 +48,9 @@ _MACOS_DENIED = -128
 #: How often an item is looked for that goes away before it is read: nobody writes as often as that.
 _LOOKS = 4
 
+#: The Secret Service's error for whatever is not there.
+_MISSING = "ItemNotFoundException"
+
 #: Seconds until the Secret Service's default collection is looked for again, and where it is (Secret Service API, "Aliases").
 _PAUSES = (0.05, 0.1, 0.2)
 _DEFAULT_COLLECTION = "/org/freedesktop/secrets/aliases/default"
@@ -75,7 +79,7 @@ _UNKNOWN = ItemRules(tries_parts=True)
 
 
 class _Replaced(StorageUnavailable):
-    """The item was there when it was looked for, and gone when it was read: another process replaces or deletes it."""
+    """What was there when it was looked for was gone when it was used: another process replaces or deletes it."""
 
 
 class KeyringItems:
@@ -98,16 +102,11 @@ class KeyringItems:
 
     def get(self, name: str) -> str | None:
         """The text of the item, or None."""
-        for _ in range(_LOOKS - 1):
-            try:
-                return self._ask("get_password", name)
-            except _Replaced:
-                continue
-        return self._ask("get_password", name)
+        return self._ask_again("get_password", name)
 
     def set(self, name: str, text: str) -> None:
         """Make or replace the item."""
-        self._ask("set_password", name, text)
+        self._ask_again("set_password", name, text)
 
     def delete(self, name: str) -> None:
         """Delete the item, if there is one."""
@@ -117,6 +116,15 @@ class KeyringItems:
             if self.get(name) is not None:  # most backends raise where there is nothing to delete
                 raise
 
+    def _ask_again(self, method: str, name: str, *text: str) -> str | None:
+        """Call one of those of keyring's methods that may be called again."""
+        for _ in range(_LOOKS - 1):
+            try:
+                return self._ask(method, name, *text)
+            except _Replaced:
+                continue
+        return self._ask(method, name, *text)
+
     def _ask(self, method: str, name: str, *text: str) -> str | None:
         """Call one of keyring's three methods."""
         if self._backend is None:
@@ -124,6 +132,7 @@ class KeyringItems:
                 self._backend, self._settled = named(self._backend_name), True
             else:
                 self._backend, self._settled = first_choice()
+            self._backend = _patient(self._backend)
         backend = self._backend
         problem = None
         try:
@@ -137,7 +146,7 @@ class KeyringItems:
             self._settled = True
             raise problem
         # The platform's keychain doesn't work here: only now look at everything that is installed.
-        self._backend, self._settled = last_choice(), True
+        self._backend, self._settled = _patient(last_choice()), True
         return self._ask(method, name, *text)
 
 
@@ -205,10 +214,10 @@ def storage_error(error: BaseException, backend: KeyringBackend, *, reads: bool 
     gone = (NoKeyringError, InitError, OSError, EOFError, NotImplementedError)
     if isinstance(error, gone) or "SecretServiceNotAvailableException" in kinds:
         return StorageUnavailable(f"{where} is not available ({type(error).__name__}). {_INSTEAD}")
-    kind = StorageError
-    if reads:
-        # The Secret Service's: to look for an item and to read it are two calls.
-        kind = _Replaced if "ItemNotFoundException" in kinds else StorageUnavailable
+    kind = StorageUnavailable if reads else StorageError
+    if _MISSING in kinds:
+        # The Secret Service's: to look for something and to use it are two calls.
+        kind = _Replaced
     return kind(f"{where} failed with {type(error).__name__}. Try again, or: {_INSTEAD}")
 
 
@@ -245,9 +254,16 @@ def _platform() -> KeyringBackend | None:
             return None  # KWallet goes before the Secret Service there
         from keyring.backends.SecretService import Keyring as SecretService
 
-        backend = SecretService()  # type: ignore[no-untyped-call]
-        vars(backend)["get_preferred_collection"] = functools.partial(_collection, backend)
+        return SecretService()  # type: ignore[no-untyped-call]
+
+
+def _patient(backend: KeyringBackend) -> KeyringBackend:
+    """`backend`; if it is keyring's Secret Service, one that looks for its collection again before it makes one."""
+    if _name(backend) != "keyring.backends.SecretService.Keyring":
         return backend
+    patient = copy.copy(backend)  # the other one may be the program's
+    vars(patient)["get_preferred_collection"] = functools.partial(_collection, backend)
+    return patient
 
 
 def _collection(backend: Any) -> object:
@@ -259,15 +275,15 @@ def _collection(backend: Any) -> object:
     find = type(backend).get_preferred_collection
     if hasattr(backend, "preferred_collection"):
         return find(backend)  # that is the person's own choice
+    named = copy.copy(backend)
+    named.preferred_collection = _DEFAULT_COLLECTION  # is not made where it isn't there
     for pause in _PAUSES:
-        backend.preferred_collection = _DEFAULT_COLLECTION
         try:
-            return find(backend)
-        except InitError as error:
-            if type(error.__cause__).__name__ != "ItemNotFoundException":
+            return find(named)
+        except Exception as error:
+            # The constructor's is the cause of an InitError; the calls after it raise theirs as it is.
+            if _MISSING not in (type(error).__name__, type(error.__cause__).__name__):
                 raise
-        finally:
-            del backend.preferred_collection
         time.sleep(pause)
     return find(backend)
 

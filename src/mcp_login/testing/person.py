@@ -150,7 +150,7 @@ class Person:
 
     @property
     def pages(self) -> list[Page]:
-        """The last page of each visit that came to an end, in order. Waits at most 5 s for one that a login was faster than."""
+        """The last page of each visit that came to an end, in order. Waits for one that is still being loaded, at most 5 s."""
         with self._changed:
             self._changed.wait_for(lambda: not self._answering, _LAST_PAGE)
             return list(self._pages)

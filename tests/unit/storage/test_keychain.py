@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -30,7 +31,7 @@ from keyring.errors import (
 
 from mcp_login.errors import StorageError, StorageLocked, StorageUnavailable, StorageUnreadable
 from mcp_login.storage.keychain import KeychainStorage
-from mcp_login.storage.keyring_backend import first_choice, item_rules
+from mcp_login.storage.keyring_backend import item_rules
 from tests.unit.storage.keyrings import FailingKeyring, HangingKeyring, MemoryKeyring
 
 if TYPE_CHECKING:
@@ -459,30 +460,60 @@ def test_a_machine_without_a_keychain_is_told_the_choices() -> None:
     )
 
 
+MISSING = type("ItemNotFoundException", (Exception,), {})
+DISMISSED = type("PromptDismissedException", (Exception,), {})
+
+
+def no_collection(cause: Exception) -> InitError:
+    """What keyring's Secret Service raises where it can't open its collection."""
+    error = InitError("Failed to create the collection.")
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the Secret Service is Linux's")
 @pytest.mark.parametrize(
-    ("chosen", "looks"), [(None, [DEFAULT, DEFAULT, DEFAULT, None]), ("/a/collection", ["/a/collection"])]
+    ("raised", "chosen", "looks"),
+    [
+        ([no_collection(MISSING())], "", [DEFAULT, DEFAULT]),
+        ([no_collection(MISSING()), MISSING()], "", [DEFAULT, DEFAULT, DEFAULT]),
+        ([no_collection(MISSING())] * 3, "", [DEFAULT, DEFAULT, DEFAULT, ""]),
+        ([no_collection(DISMISSED())], "", [DEFAULT]),
+        ([no_collection(MISSING())], "/a/collection", ["/a/collection"]),
+    ],
+    ids=["is back", "goes again", "was never there", "is refused", "is another one"],
 )
-def test_a_default_collection_is_made_only_where_there_is_none_at_several_looks(
-    monkeypatch: pytest.MonkeyPatch, chosen: str | None, looks: list[str | None]
+async def test_a_collection_that_is_gone_is_looked_for_again_before_it_is_made(
+    monkeypatch: pytest.MonkeyPatch, raised: list[Exception], chosen: str, looks: list[str]
 ) -> None:
-    missing = pytest.importorskip("secretstorage.exceptions").ItemNotFoundException
-    looked: list[str | None] = []
+    left, looked = list(raised), []
 
-    def find(self: SecretService) -> str:
-        looked.append(getattr(self, "preferred_collection", None))
-        if looked[-1] == DEFAULT:
-            raise InitError("Failed to create the collection.") from missing()
-        return "found or made"
+    class Collection:
+        connection = SimpleNamespace(close=list)
+
+        def search_items(self, _: object) -> list[object]:
+            return []
+
+    def find(self: SecretService) -> Collection:
+        looked.append(getattr(self, "preferred_collection", ""))
+        if left:
+            raise left.pop(0)
+        return Collection()
 
     monkeypatch.setattr(SecretService, "get_preferred_collection", find)
+    monkeypatch.setattr(SecretService, "viable", True)
+    monkeypatch.setattr("mcp_login.storage.keyring_backend._PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(keyring.core, "_keyring_backend", None)
     for name in ("PYTHON_KEYRING_BACKEND", "XDG_CURRENT_DESKTOP"):
         monkeypatch.delenv(name, raising=False)
-    if chosen is not None:
+    if chosen:
         monkeypatch.setenv("KEYRING_PROPERTY_PREFERRED_COLLECTION", chosen)
-    backend, _ = first_choice()
-    assert isinstance(backend, SecretService)
-    assert vars(backend)["get_preferred_collection"]() == "found or made"
+    storage = KeychainStorage()
+    if len(looks) > len(raised):
+        assert await storage.load(KEY) is None
+    else:
+        with pytest.raises(StorageUnavailable):
+            await storage.load(KEY)
     assert looked == looks
 
 
