@@ -2,9 +2,9 @@
 
 Makes the virtual environment `.venv`, installs this package with its extras and dependency groups, installs the real
 parts that can be had here (tests/real/parts.py: Debian packages only as root, Node packages where there is npm), then
-makes the checks of `CHECKS`, as many at a time as there are cores, and runs the tests: first those marked `alone`, one by one;
-then all that can run beside each other, in one process more than there are cores, as many wait for a browser or a server: those
-of `UNTRACED`, and the others, under branch coverage.
+runs the tests: first those marked `alone`, one by one; then all that can run beside each other, in one process more than there
+are cores, as many wait for a browser or a server: those of `UNTRACED`, and the others, under branch coverage. The checks of
+`CHECKS` are made meanwhile, with what is left of the machine.
 
 `--no-install` takes the environment as it is. Other arguments go to pytest, and then only the tests are run, in one process.
 With CI=true a part that is missing is a failure instead of a skipped test. The exit status is 0 if all went well.
@@ -21,6 +21,7 @@ import sys
 import time
 import venv
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,10 +31,10 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
-#: The longest first, so that none is left over when the others are done.
+#: Made while the tests that are marked `alone` run, and at the lowest priority, so that those notice nothing of it. The longest
+#: first, so that none is left over when the others are done.
 CHECKS: dict[str, list[str]] = {
     "types": ["mypy"],
-    "switches of attacks": ["python", "-m", "tests.hostile", "--parts"],
     "docs": ["python", "tests/docs/site.py"],
     "types on Windows": ["mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32", "src"],
     "types on macOS": ["mypy", "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin", "src"],
@@ -47,6 +48,9 @@ CHECKS: dict[str, list[str]] = {
     "workflow's security": ["zizmor", "--offline", "--quiet", "--persona=pedantic", ".github"],
     "updates": ["check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml"],
 }
+
+#: Made beside the other tests: they are tests as well, and have time limits.
+CHECKS_BESIDE_TESTS: dict[str, list[str]] = {"switches of attacks": ["python", "-m", "tests.hostile", "--parts"]}
 
 #: Tests that go the same ways again and again. Tracing would double their time and show nothing new, as it would for those that
 #: are marked `alone`: they count for no coverage.
@@ -152,30 +156,73 @@ def install_all() -> bool:
     return installed
 
 
-def check(name: str, *command: str | Path) -> str:
-    """Make one check; "ok", "skipped" where it can't be made here, or "FAILED". What it prints is shown if it is not ok."""
+@dataclass(frozen=True)
+class Made:
+    """A check that was made: "ok", "skipped" where it can't be made here, or "FAILED", and what it printed."""
+
+    name: str
+    went: str
+    printed: bytes
+    seconds: float
+
+    def tell(self) -> None:
+        """Say how it went. What it printed is shown if it is not ok."""
+        if self.went != "ok":
+            show(self.printed)
+        tell(self.name, self.went, self.seconds)
+
+
+def check(name: str, *command: str | Path) -> Made:
+    """Make one check."""
     started = time.monotonic()
     status, printed = hear(*command)
     went = {0: "ok", SKIPPED: "skipped"}.get(status, "FAILED")
-    if went != "ok":
-        show(printed)
-    tell(name, went, started)
-    return went
+    return Made(name, went, printed, time.monotonic() - started)
 
 
-def test(name: str, *options: str, traced: bool) -> str:
-    """Run tests; "ok" or "FAILED". `traced`: from the first line on, but for the processes that they start."""
+def check_beside(name: str, *command: str) -> Made:
+    """Make one check with what others leave of the processors, where a program can be told to."""
+    return check(name, *(["nice", "-n", "19"] if shutil.which("nice") else []), *command)
+
+
+def test(name: str, *options: str, traced: bool) -> Made:
+    """Run tests, whose output is shown at once. `traced`: from the first line on, but for the processes that they start."""
     started = time.monotonic()
     tracing = {"COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml")} if traced else {}
     passed = run(PYTHON, "-m", "pytest", *options, **tracing)
-    went = "ok" if passed else "FAILED"
-    tell(name, went, started)
-    return went
+    return Made(name, "ok" if passed else "FAILED", b"", time.monotonic() - started)
 
 
-def tell(name: str, went: str, started: float) -> None:
-    """Say how it went, and how long it took since `started`."""
-    say(f"{went:7} {name} ({time.monotonic() - started:.1f} s)")
+def tell(name: str, went: str, seconds: float) -> None:
+    """Say how it went, and how long it took."""
+    say(f"{went:7} {name} ({seconds:.1f} s)")
+
+
+def all_made() -> list[Made]:
+    """All tests and checks; how each went is said when nothing prints any more that runs beside it."""
+    made: list[Made] = []
+
+    def done(*more: Made) -> None:
+        for one in more:
+            one.tell()
+        made.extend(more)
+
+    hear("coverage", "erase")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        beside = [pool.submit(check_beside, name, *command) for name, command in CHECKS.items()]
+        done(test("tests, alone", "-m", "alone", traced=False))
+        done(*(check.result() for check in beside))
+    together = ("-m", "not alone", f"--numprocesses={PROCESSES}", "--dist=worksteal")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        beside = [pool.submit(check, name, *command) for name, command in CHECKS_BESIDE_TESTS.items()]
+        done(test("tests, untraced", *together, *UNTRACED, traced=False))
+        done(*(check.result() for check in beside))
+    done(test("tests", *together, *(f"--ignore={path}" for path in UNTRACED), traced=True))
+    hear("coverage", "combine")
+    # What only other systems run counts as missed here, and on Linux alone are all real parts to be had.
+    threshold = [] if sys.platform == "linux" else ["--fail-under=0"]
+    done(check("coverage", "coverage", "report", *threshold))
+    return made
 
 
 def main(arguments: list[str]) -> int:
@@ -191,18 +238,7 @@ def main(arguments: list[str]) -> int:
         return 2
     if for_pytest:
         return 0 if run(PYTHON, "-m", "pytest", *for_pytest) else 1
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        went = dict(zip(CHECKS, pool.map(lambda name: check(name, *CHECKS[name]), CHECKS), strict=True))
-    hear("coverage", "erase")
-    went["tests, alone"] = test("tests, alone", "-m", "alone", traced=False)
-    together = ("-m", "not alone", f"--numprocesses={PROCESSES}", "--dist=worksteal")
-    went["tests, untraced"] = test("tests, untraced", *together, *UNTRACED, traced=False)
-    others = [f"--ignore={path}" for path in UNTRACED]
-    went["tests"] = test("tests", *together, *others, traced=True)
-    hear("coverage", "combine")
-    # What only other systems run counts as missed here, and on Linux alone are all real parts to be had.
-    threshold = [] if sys.platform == "linux" else ["--fail-under=0"]
-    went["coverage"] = check("coverage", "coverage", "report", *threshold)
+    went = {made.name: made.went for made in all_made()}
     if went["coverage"] == "ok":
         say(f"coverage {hear('coverage', 'report', '--format=total')[1].decode().strip()} %")
     failed, skipped = ([name for name in went if went[name] == how] for how in ("FAILED", "skipped"))
