@@ -15,6 +15,7 @@ from tests.hostile.open_login import NAVIGATION, OpenLogin
 from tests.hostile.switches.listener import (
     ACCEPTED_AT_ONCE,
     CONNECTION_LIMIT,
+    COOKIE_LIMIT,
     DISCARD_LIMIT,
     HEAD_LIMIT,
     ROOM_FOR_COOKIES,
@@ -115,10 +116,25 @@ def test_a_body_without_an_end_is_not_listened_to(login: OpenLogin) -> None:
     login.ends_well()
 
 
+@attack("RFC 6585 section 5; our own limit", COOKIE_LIMIT)
+def test_cookies_without_an_end_are_not_listened_to(login: OpenLogin) -> None:
+    taken = 0
+    with socket.create_connection(("127.0.0.1", login.port), timeout=5) as peer:
+        peer.sendall(f"GET /callback HTTP/1.1\r\nHost: {login.authority}\r\nCookie: ".encode())
+        part = b"x" * 65536
+        with contextlib.suppress(OSError):
+            while taken < 64 << 20:
+                peer.sendall(part)
+                taken += len(part)
+    # What is on its way lies with the operating system: some MiB.
+    refute(taken > 32 << 20, f"{taken >> 20} MiB were taken of cookies that nobody wants")
+    login.ends_well()
+
+
 @attack("RFC 6265 section 8.5", ROOM_FOR_COOKIES)
 def test_the_cookies_of_a_neighbour_do_not_keep_the_answer_out(login: OpenLogin) -> None:
-    """Cookies know no ports: what any server on 127.0.0.1 has set comes along, and a hostile one sets many."""
-    cookies = "; ".join(f"neighbour{number}={'x' * 3000}" for number in range(15))
+    """Cookies know no ports: what any server on 127.0.0.1 has set comes along, and a hostile one sets all that browsers keep."""
+    cookies = "; ".join(f"neighbour{number}={'x' * 4080}" for number in range(180))
     said = login.browse(login.approved(), f"Cookie: {cookies}", *NAVIGATION)
     refute(said.status == 431, "another server's cookies make every login fail")
     assert login.ended().error is None

@@ -5,6 +5,7 @@ Then, too, where more was sent: what follows a request, such as a form's body th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     import asyncio
 
 __all__ = [
+    "MAX_COOKIES",
     "MAX_HEAD",
     "Answer",
+    "WithoutCookies",
     "close_gently",
     "encode",
     "is_navigation",
@@ -30,9 +33,11 @@ __all__ = [
     "target",
 ]
 
-#: The most bytes of a request line and its header fields. Authorization codes reach a few thousand; and browsers send with it
-#: the cookies of every other server on this machine, since cookies know no ports (RFC 6265 section 8.5).
+#: The most bytes of a request line and its header fields without cookies. Authorization codes reach a few thousand.
 MAX_HEAD = 64 * 1024
+#: The most bytes of cookies: browsers send those of every other server on this machine, since cookies know no ports (RFC 6265
+#: section 8.5), and keep up to 180 of 4 KiB for a host.
+MAX_COOKIES = 1024 * 1024
 #: What is read and thrown away after the answer, so that closing does not reset the connection under it.
 MAX_DISCARDED = 256 * 1024
 
@@ -95,9 +100,13 @@ def is_navigation(request: h11.Request) -> bool:
 async def read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
     """The head of the request that `reader` gives, or None where the peer went without one.
 
-    Raises `h11.RemoteProtocolError` with the status to answer: 431 beyond `MAX_HEAD`, 400 for what is not HTTP.
+    Its cookies are left out: nobody here reads them, and whoever may set some could keep the answer out with their size.
+
+    Raises `h11.RemoteProtocolError` with the status to answer: 431 beyond `MAX_HEAD` or `MAX_COOKIES`, 400 for what is not
+    HTTP.
     """
     received = 0
+    head = WithoutCookies()
     while True:
         event = connection.next_event()
         if isinstance(event, h11.Request):
@@ -105,8 +114,61 @@ async def read_request(connection: h11.Connection, reader: asyncio.StreamReader)
         if event is not h11.NEED_DATA:
             return None
         data = await reader.read(MAX_HEAD + 1 - received)
-        received += len(data)
-        connection.receive_data(data)
+        kept = head.rest() if not data else head.feed(data)
+        if head.dropped > MAX_COOKIES:
+            raise h11.RemoteProtocolError("too many cookies", error_status_hint=HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        received += len(kept)
+        if kept:
+            connection.receive_data(kept)
+        if not data:
+            connection.receive_data(b"")  # the end
+
+
+class WithoutCookies:
+    """Takes the Cookie fields (RFC 6265 section 5.4) out of a request's head as it comes, in pieces of any size."""
+
+    _NAME = b"cookie:"
+
+    def __init__(self) -> None:
+        #: How many bytes were left out.
+        self.dropped = 0
+        #: The beginning of a line, while it may still become either.
+        self._start = b""
+        #: Whether the line that goes on, or the one before it, is left out; None: what the line is shows in its beginning.
+        self._drops: bool | None = None
+        self._dropped_before = False
+
+    def feed(self, data: bytes) -> bytes:
+        """What is kept of `data`, and of what was held back before."""
+        kept = []
+        for piece in re.findall(rb"[^\n]*\n|[^\n]+", data):
+            line = self._start + piece
+            self._start = b""
+            if self._drops is None:
+                self._drops = self._judge(line)
+            if self._drops is None:
+                self._start = line
+            elif self._drops:
+                self.dropped += len(line)
+            else:
+                kept.append(line)
+            if line.endswith(b"\n"):
+                self._dropped_before, self._drops = bool(self._drops), None
+        return b"".join(kept)
+
+    def rest(self) -> bytes:
+        """What was held back, where no more comes."""
+        start, self._start = self._start, b""
+        return start
+
+    def _judge(self, start: bytes) -> bool | None:
+        """Whether the line that begins with `start` is left out; None: more of it has to be seen."""
+        if start[:1] in (b" ", b"\t"):
+            return self._dropped_before  # it continues the line before (RFC 9112 section 5.2)
+        begins = start[: len(self._NAME)].lower()
+        if begins == self._NAME:
+            return True
+        return None if self._NAME.startswith(begins) else False
 
 
 def target(request: h11.Request) -> tuple[str, str, str]:

@@ -113,11 +113,13 @@ HEAD_LIMIT = Switch(
 #: What is read of a body that nobody wants.
 DISCARD_LIMIT = Switch("the limit of a body", (("mcp_login.browser.exchange.MAX_DISCARDED", 1 << 40),))
 
-#: That the head may be larger than an authorization response needs.
+#: That cookies don't count as what an authorization response needs.
 ROOM_FOR_COOKIES = Switch(
-    "room for cookies",
-    (("mcp_login.browser.exchange.MAX_HEAD", 16 << 10), ("mcp_login.browser.listener.MAX_HEAD", 16 << 10)),
+    "room for cookies", (("mcp_login.browser.exchange.WithoutCookies.feed", lambda _, data: data),)
 )
+
+#: What is read of cookies that nobody wants.
+COOKIE_LIMIT = Switch("the limit of cookies", (("mcp_login.browser.exchange.MAX_COOKIES", 1 << 40),))
 
 #: Refusing to listen elsewhere than on loopback.
 LOOPBACK_ONLY = Switch(

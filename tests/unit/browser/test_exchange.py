@@ -7,6 +7,7 @@ connection.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from http import HTTPStatus
 
 import h11
@@ -14,7 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_login.browser.exchange import MAX_HEAD, Answer, encode, read_request, refusal, target
+from mcp_login.browser.exchange import (
+    MAX_COOKIES,
+    MAX_HEAD,
+    Answer,
+    WithoutCookies,
+    encode,
+    read_request,
+    refusal,
+    target,
+)
 
 pieces = st.sampled_from(
     [
@@ -65,6 +75,38 @@ def test_a_head_of_the_largest_size_is_read_and_one_beyond_is_not() -> None:
     request, sent = asyncio.run(answer(fits.replace(b"?", b"?xx")))
     assert request is None
     assert sent.startswith(b"HTTP/1.1 431 ")
+
+
+def test_as_many_cookies_as_a_browser_keeps_are_left_out_and_not_many_more() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: x\r\ncOOkie: %s\r\nAccept: y\r\n\r\n"
+    request, _ = asyncio.run(answer(head % (b"c" * (MAX_COOKIES - 20))))
+    assert request is not None
+    assert [name for name, _ in request.headers] == [b"host", b"accept"]
+    request, sent = asyncio.run(answer(head % (b"c" * (MAX_COOKIES + 20))))
+    assert request is None
+    assert sent.startswith(b"HTTP/1.1 431 ")
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"Cookie: a", b"cookie:", b"Cookies: b", b"Cook", b" folded", b"\tc", b"x", b"\r\n", b"\n", b""]),
+        max_size=12,
+    ),
+    st.lists(st.integers(0, 80), max_size=6),
+)
+def test_cookies_are_left_out_wherever_the_network_cuts(parts: list[bytes], cuts: list[int]) -> None:
+    whole = b"".join(parts)
+    lines: list[bytes] = []
+    dropped = False
+    for line in whole.split(b"\n"):
+        dropped = dropped if line[:1] in (b" ", b"\t") else line.lower().startswith(b"cookie:")
+        lines += [] if dropped else [line + b"\n"]
+    ends_well = not dropped
+    places = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
+    head = WithoutCookies()
+    kept = b"".join(head.feed(whole[one:two]) for one, two in itertools.pairwise(places)) + head.rest()
+    assert kept == (b"".join(lines)[:-1] if ends_well else b"".join(lines))
+    assert head.dropped == len(whole) - len(kept)
 
 
 @pytest.mark.parametrize(
