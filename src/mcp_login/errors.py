@@ -25,6 +25,7 @@ them they are shortened and stripped of control and direction-changing character
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -57,20 +58,26 @@ __all__ = [
 
 E = TypeVar("E", bound="AuthError")
 
+#: What shows as nothing though it counts as a letter, a symbol or a control.
+_BLANK = frozenset("\t\r\n\u115f\u1160\u2800\u3164\uffa0\U0001d159")
+
 #: The longest URL in an attribute, in characters: the longest that is read from a document.
 _LONGEST_URL = 8000
 
 
 def printable(text: str, limit: int = 300) -> str:
-    """`text` fit to be shown: at most `limit` characters, none of which controls a terminal or the direction of text."""
-    cleaned = "".join(map(_fit, text[: limit + 1]))
+    """`text` fit to be shown: at most `limit` characters, none of which controls a terminal or the direction of text.
+
+    Blanks are one space each time: many of them push what follows to where a terminal begins its next line.
+    """
+    cleaned = re.sub(" {2,}", " ", "".join(map(_fit, text[: limit + 1])))
     return cleaned if len(text) <= limit else cleaned[: limit - 1] + "…"
 
 
 def _fit(character: str) -> str:
     """What is shown of a character."""
     category = unicodedata.category(character)
-    if character in "\t\r\n" or category in ("Zl", "Zp"):
+    if character in _BLANK or category.startswith("Z"):
         return " "
     # Cc: terminal escapes. Cf: bidirectional overrides, zero-width characters. Cs, Co, Cn: nothing a person could read.
     return "" if category.startswith("C") else character

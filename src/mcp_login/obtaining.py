@@ -17,7 +17,7 @@ from .network.policy import NetworkPolicy
 from .session import SERVER_RESOURCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Hashable
 
     import httpx
 
@@ -198,12 +198,17 @@ class Obtaining:
 class _History:
     """How often, and with what end, a person was asked of late: for all sessions of the process that share the login."""
 
-    # One for the process. The storage is kept with its entry, so that nobody else gets its id.
-    _all: ClassVar[dict[tuple[int, str], _Past]] = {}
+    # One for the process.
+    _all: ClassVar[dict[tuple[Hashable, str], _Past]] = {}
+    #: Of how many logins the past is kept.
+    _MOST = 100
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._key = (id(session.storage), session.key)
+        # Programs make a new object for each connection. Of those that don't say what they share, each is on its own.
+        storage = session.chosen or session.storage
+        self._key = (getattr(storage, "place", id(storage)), session.key)
+        self._storage = storage
         self._asked = False
 
     def check(self) -> None:
@@ -223,17 +228,16 @@ class _History:
     def asking(self) -> None:
         """A person is about to be asked."""
         self._asked = True
-        past = self._all.get(self._key)
-        if past is None:
-            if len(self._all) > 100:
-                self._all.clear()
-            past = self._all[self._key] = _Past(self._session.storage)
+        past = self._all.pop(self._key, None) or _Past(self._storage)
+        self._all[self._key] = past  # at the end: the one that was asked for longest ago is forgotten first
+        if len(self._all) > self._MOST:
+            del self._all[next(iter(self._all))]
         past.asked = [*past.asked[1 - BUDGET :], self._session.clock()]
 
     def failed(self, error: AuthError) -> None:
         """Remember `error`, if a person was asked: what failed before may be tried again at once."""
         if self._asked:
-            past = self._all[self._key]
+            past = self._all.setdefault(self._key, _Past(self._storage))
             past.failure, past.failed_at = error.twin(), self._session.clock()
 
     def succeeded(self) -> None:
@@ -250,6 +254,7 @@ def _rest_after(error: AuthError) -> float:
 
 @dataclasses.dataclass(slots=True)
 class _Past:
+    #: Kept, so that nobody else gets its id.
     storage: Storage
     asked: list[float] = dataclasses.field(default_factory=list)
     failure: AuthError | None = None

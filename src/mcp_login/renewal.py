@@ -9,6 +9,7 @@ import functools
 import logging
 from typing import TYPE_CHECKING
 
+from .attempt import ATTEMPTS
 from .errors import (
     AuthError,
     AuthorizationErrorResponse,
@@ -154,8 +155,11 @@ class Renewal:
                     return renewed
                 if self._keeping.logged_out:
                     record = None
-            if record is not None and demand.kind == "scopes" and not demand.scopes:
-                return await self._step_up(record, demand)
+            if record is not None and demand.kind == "scopes":
+                if self._has_stepped_up(record, demand):
+                    return Renewed(record, "nothing")
+                if not demand.scopes:
+                    return await self._step_up(record, demand)
             return await self._log_in(record, demand)
 
     async def _log_in(self, record: Record | None, demand: Demand) -> Renewed:
@@ -166,6 +170,12 @@ class Renewal:
             # By what was read: another process has just had a person log in, and its tokens are refused like this one.
             demand = dataclasses.replace(demand, may_ask=False)
         return Renewed(await Obtaining(session, self._keeping.keep_login).obtain(demand, record), "login")
+
+    def _has_stepped_up(self, record: Record, demand: Demand) -> bool:
+        """Whether others did that often enough, or with these scopes in vain, while this one waited for its turn."""
+        session = self._session
+        wanted = frozenset(demand.scopes) or unnamed_scopes(record.requested_scopes)
+        return session.step_ups >= ATTEMPTS or wanted in session.failed_scopes
 
     async def _step_up(self, record: Record, demand: Demand) -> Renewed:
         """A login with what the resource lists beyond the scopes that were asked for: the server didn't say what it wants."""

@@ -18,6 +18,7 @@ from .paths import absolute, data_path, lock_path
 from .private_files import broken_path, private_directory, read_private, remove_private, set_aside, write_private
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 __all__ = ["FileStorage"]
@@ -49,6 +50,11 @@ class FileStorage:
     def lock_folder(self) -> Path:
         """Where its lock files are: what is noted of a login is kept there, too (`storage.paths.note_path`)."""
         return self._folder
+
+    @property
+    def place(self) -> Hashable:
+        """Equal for all objects that keep the same logins."""
+        return self.name, self._folder
 
     def load_now(self, key: str, timeout: float) -> str | None:
         """`Storage.load` from any thread. Raises `TimeoutError` after `timeout` seconds."""

@@ -17,6 +17,7 @@ from .bounded import BoundedCalls
 from .slots import Slots
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from keyring.backend import KeyringBackend
@@ -50,6 +51,11 @@ class KeychainStorage:
         self._timeout = timeout
         self._backend = backend
         self._items: KeyringItems | None = None
+
+    @property
+    def place(self) -> Hashable:
+        """Equal for all objects that keep the same logins."""
+        return self.name, self._backend
 
     def load_now(self, key: str, timeout: float) -> str | None:
         """`Storage.load` from any thread, in a thread of its own. Raises `TimeoutError` after `timeout` seconds.
