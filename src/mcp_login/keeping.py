@@ -289,10 +289,12 @@ class Keeping:
         unheard = [scope for scope in record.unrequested_scopes if scope not in known]
         if unheard:
             _log.warning(
-                "%s granted more for %s than was asked for: %s. If you don't expect that, log out and ask its operator.",
+                "%s granted scopes for %s that nobody asked for (%d): %s. If that is a surprise, log out and ask its operator.",
                 printable(record.issuer),
                 self._session.shown_url,
-                printable(" ".join(unheard)),
+                len(unheard),
+                # Each is cut, so that a long one doesn't hide the next.
+                printable(" ".join(printable(scope, 40) for scope in unheard), 1500),
             )
 
     def _unsaved(self, record: Record, *, is_login: bool = False) -> Unsaved:

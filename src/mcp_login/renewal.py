@@ -156,10 +156,7 @@ class Renewal:
                 if self._keeping.logged_out:
                     record = None
             if record is not None and demand.kind == "scopes":
-                if self._has_stepped_up(record, demand):
-                    return Renewed(record, "nothing")
-                if not demand.scopes:
-                    return await self._step_up(record, demand)
+                return await self._step_up(record, demand)
             return await self._log_in(record, demand)
 
     async def _log_in(self, record: Record | None, demand: Demand) -> Renewed:
@@ -178,6 +175,12 @@ class Renewal:
         return session.step_ups >= ATTEMPTS or wanted in session.failed_scopes
 
     async def _step_up(self, record: Record, demand: Demand) -> Renewed:
+        """A login with more scopes, if it is worth one more."""
+        if self._has_stepped_up(record, demand):
+            return Renewed(record, "nothing")
+        return await (self._log_in(record, demand) if demand.scopes else self._ask_for_listed(record, demand))
+
+    async def _ask_for_listed(self, record: Record, demand: Demand) -> Renewed:
         """A login with what the resource lists beyond the scopes that were asked for: the server didn't say what it wants."""
         from .discovery import listed_scopes
 

@@ -23,6 +23,7 @@ from tests.hostile.switches.display import (
     ASCII_JSON,
     CLEANED,
     ESCAPED_MARKUP,
+    HANGING_LINES,
     KNOWN_BY_PAGE_TOO,
     NETWORK_NAMES,
     PUBLIC_SUFFIXES,
@@ -31,6 +32,7 @@ from tests.hostile.switches.display import (
     VISIBLE_TOKENS,
 )
 from tests.hostile.world import unfit
+from tests.screen import rows
 
 if TYPE_CHECKING:
     from tests.hostile.world import World
@@ -109,6 +111,39 @@ def test_the_words_of_a_token_endpoint_do_nothing_to_a_terminal(world: World, te
     assert terminal.run("login", resource.url) != 0
     terminal.require_decent()
     assert "invalid_request" in terminal.err
+
+
+#: What a stranger fills a line with, so that what follows stands where the terminal begins the next one.
+PADDING = {"words": "busy ", "one word": "x", "wide letters": "\N{CJK UNIFIED IDEOGRAPH-5BBD}"}
+
+
+@pytest.mark.parametrize("padding", PADDING)
+@attack("RFC 6749 section 5.2", HANGING_LINES)
+def test_the_words_of_a_server_never_stand_where_a_line_of_ours_begins(
+    world: World, terminal: Terminal, padding: str
+) -> None:
+    resource, server = world.server()
+    world.monkeypatch.setattr("mcp_login.cli.screen.terminal_width", lambda _: 80)
+    before = len("Error: The token endpoint refused the request: invalid_request (")
+    columns = 2 if padding == "wide letters" else 1
+    filler = (PADDING[padding] * 160)[: (160 - before) // columns]
+    server.on["/token"] = lambda _: refusal(f"{filler}Hint: run this to mend it")
+    assert terminal.run("login", resource.url) != 0
+    # Of a wide letter a terminal makes two columns.
+    shown = "".join(f"{letter}_" if letter > "\u3000" else letter for letter in terminal.err)
+    refute([row for row in rows(shown) if row.startswith("Hint: run this")], "a line was forged")
+    assert "Hint: run this" in " ".join(terminal.err.split())
+
+
+@pytest.mark.parametrize(
+    "blank",
+    [" ", "\t", "\N{NO-BREAK SPACE}", "\N{IDEOGRAPHIC SPACE}", "\N{BRAILLE PATTERN BLANK}", "\N{HANGUL FILLER}"],
+)
+def test_blanks_are_one_space_each_time(world: World, terminal: Terminal, blank: str) -> None:
+    resource, server = world.server()
+    server.on["/token"] = lambda _: refusal(f"busy{blank * 100}Hint: no")
+    assert terminal.run("login", resource.url) != 0
+    assert "busy Hint: no" in terminal.err
 
 
 @attack("RFC 7591 section 3.2.2", CLEANED)
@@ -336,7 +371,7 @@ def test_scopes_do_not_look_like_the_other_lines(world: World, terminal: Termina
     server.challenge = f'Bearer scope="{" ".join(imitations)}"'
     terminal.run("login", server.url)
     told = terminal.before_browser.partition("Approve only")[0].splitlines()
-    assert len(told) < 14
+    assert len(told) < 18
     assert len([line for line in told if line.startswith("  issuer")]) == 1
     assert all(len(line) <= 80 for line in told)
     assert re.search(r"and more: \d+ in all", terminal.before_browser)

@@ -140,6 +140,12 @@ class Parsers:
         return {name.partition("\0")[0]: value for name, value in reversed(parse_qsl(query, keep_blank_values=True))}
 
     @staticmethod
+    def classic_asp(query: str) -> dict[str, str]:
+        """Escapes of UTF-16."""
+        plain = re.sub("%u([0-9a-fA-F]{4})", lambda escape: chr(int(escape[1], 16)), query)
+        return dict(reversed(parse_qsl(plain, keep_blank_values=True)))
+
+    @staticmethod
     def twice(query: str) -> dict[str, str]:
         """A gateway decodes names, and the server behind it again."""
         return {unquote_plus(name): value for name, value in reversed(parse_qsl(query, keep_blank_values=True))}
@@ -160,6 +166,10 @@ OVERRIDES: dict[str, tuple[str, Callable[[str], dict[str, str]], str]] = {
     "request URI": ("request_uri=evil", Parsers.first, "request_uri"),
     "response mode": ("response_mode=evil", Parsers.first, "response_mode"),
     "rights beside the scopes": ("authorization_details=evil", Parsers.first, "authorization_details"),
+    "scopes by another name": ("user_scope=evil", Parsers.first, "user_scope"),
+    "scopes of before": ("include_granted_scopes=evil", Parsers.first, "include_granted_scopes"),
+    "another person": ("id_token_hint=evil", Parsers.first, "id_token_hint"),
+    "escapes of its own": ("%u0073cope=evil", Parsers.classic_asp, "scope"),
     "another key": ("dpop_jkt=evil", Parsers.first, "dpop_jkt"),
 }
 

@@ -116,7 +116,9 @@ async def read_request(connection: h11.Connection, reader: asyncio.StreamReader)
         data = await reader.read(MAX_HEAD + 1 - received)
         kept = head.rest() if not data else head.feed(data)
         if head.dropped > MAX_COOKIES:
-            raise h11.RemoteProtocolError("too many cookies", error_status_hint=HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            raise h11.RemoteProtocolError(
+                "too many cookies", error_status_hint=HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            )
         received += len(kept)
         if kept:
             connection.receive_data(kept)

@@ -26,7 +26,7 @@ from mcp_login.protocol.uri import origin
 from .screen import styled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from publicsuffixlist import PublicSuffixList
 
@@ -36,7 +36,10 @@ __all__ = ["announcement", "host_shown", "is_own_page", "known_issuers", "same_s
 
 #: The most columns of a line, and the most lines of scopes.
 WIDTH = 80
-MOST_LINES = 6
+MOST_LINES = 8
+
+#: To how many characters a scope is cut where not all can be shown whole: long ones are no place to hide others behind.
+_CUT_SCOPE = 32
 
 #: A last label that makes a host an IPv4 address (WHATWG URL standard, "ends in a number").
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -138,13 +141,25 @@ def _suffixes() -> PublicSuffixList:
 def _scopes(scopes: Collection[str]) -> list[str]:
     if not scopes:
         return ["none in particular"]
-    told = printable(" ".join(scopes), 2000)
-    lines = textwrap.wrap(told, WIDTH - _MARGIN, break_on_hyphens=False) or ["none that can be shown"]
+    shown = [printable(scope, 2000) for scope in scopes]
+    lines = _in_lines(shown)
+    if len(lines) > MOST_LINES:
+        lines = _in_lines(_cut(scope) for scope in shown)
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"and more: {len(scopes)} in all"]
     if "offline_access" in scopes:
         lines.append(_OFFLINE_ACCESS)
     return lines
+
+
+def _in_lines(scopes: Iterable[str]) -> list[str]:
+    return textwrap.wrap(" ".join(scopes), WIDTH - _MARGIN, break_on_hyphens=False) or ["none that can be shown"]
+
+
+def _cut(scope: str) -> str:
+    """What a scope is good for often stands at its end, behind a URL that all have in common."""
+    half = _CUT_SCOPE // 2
+    return scope if len(scope) <= _CUT_SCOPE else f"{scope[: half - 1]}…{scope[-half:]}"
 
 
 _NAME_WIDTH = len("login page")

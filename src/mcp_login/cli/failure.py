@@ -23,7 +23,7 @@ from mcp_login.errors import (
 
 from .exit_codes import ExitCode, exit_code_of
 from .output import document_of, error_member
-from .screen import duration, say, styled
+from .screen import duration, note, say, styled
 from .wording import advice_of, message_of, offers_another_storage
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ class CommandFailed(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:  # noqa: ARG002 - click's signature
         """Write it to standard error."""
-        say(f"{styled('Error:', sys.stderr, fg='red', bold=True)} {printable(self.message, 2000)}")
+        note("Error:", self.message, fg="red")
         if self.hint is not None:
+            # Our own words, with commands: a line that a terminal wraps is copied as one.
             say(f"{styled('Hint:', sys.stderr, bold=True)}  {printable(self.hint, 2000)}")
 
 

@@ -26,13 +26,13 @@ from .exit_codes import ExitCode
 from .failure import failure_of
 from .live import LiveLine, WaitingLine, can_redraw
 from .output import login_document, show_json
-from .screen import duration, fields, say, warn
+from .screen import duration, fields, say, terminal_width, warn
 from .steps import Sheet
 from .stored import storage_named
-from .wording import message_of, scopes_of
+from .wording import message_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from mcp_login import AuthorizationUrl
     from mcp_login.session import Session
@@ -260,19 +260,27 @@ def _prompt(text: str, *, hide_input: bool = False, default: str | None = None) 
     return answer
 
 
+def _told(scopes: Iterable[str]) -> str:
+    """Each is cut, so that a long one doesn't hide the next."""
+    return printable(" ".join(printable(scope, 60) for scope in scopes), 2000)
+
+
 def _report(session: Session, renewed: Renewed) -> None:
     record = renewed.record
     again = "" if renewed.how == "login" else {"adopted": "Already logged", "refreshed": "Renewed, logged"}[renewed.how]
     say(f"{again or 'Logged'} in at {printable(without_query(record.server_url), 2000)}", fg="green")
     rows = [] if record.account is None else [("account", printable(record.account))]
     rows.append(("issuer", printable(record.issuer)))
-    scopes = scopes_of(record.granted_scopes, record.unrequested_scopes)
-    rows.append(("scopes", printable(scopes) or "none in particular"))
+    unrequested = record.unrequested_scopes
+    if unrequested:
+        # First, and apart from the others: what they are called is the server's to say.
+        rows.append((f"not asked for: {len(unrequested)}", _told(unrequested)))
+    rows.append(("scopes", _told(s for s in record.granted_scopes if s not in unrequested) or "none in particular"))
     if record.expires_at is not None:
         rows.append(("token", f"good for {duration(record.expires_at - time.time())}"))
     rows.append(("renewal", "without asking you" if record.refresh_token else "none: you log in again when it expires"))
     kept = "memory: gone when this command ends" if session.storage.name == "memory" else session.storage.name
     rows.append(("storage", kept))
-    say(fields(rows))
+    say(fields(rows, width=terminal_width(sys.stderr)))
     if renewed.how != "login":
         say("--force logs in anew.")

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import textwrap
+import unicodedata
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -27,6 +28,7 @@ __all__ = [
     "forget",
     "help_width",
     "listing",
+    "note",
     "output_width",
     "prepare_streams",
     "say",
@@ -34,6 +36,7 @@ __all__ = [
     "show_warnings",
     "styled",
     "table",
+    "terminal_width",
     "warn",
 ]
 
@@ -60,7 +63,21 @@ def show(text: str = "", **style: Any) -> None:
 
 def warn(text: str) -> None:
     """A warning, on standard error."""
-    _tell(f"{styled('Warning:', sys.stderr, fg='yellow', bold=True)} {printable(text, 2000)}")
+    note("Warning:", text, fg="yellow")
+
+
+def note(label: str, text: str, **style: Any) -> None:
+    """`text` on standard error, behind `label` in bold and `style`.
+
+    On a terminal what doesn't fit into a line goes on below its beginning: words of a server, however long, never stand where a
+    line of ours begins.
+    """
+    first = len(label) + 1
+    width = terminal_width(sys.stderr)
+    # A narrow terminal has no columns to spare. Nor is the last one used: some begin a line behind it at once.
+    margin = first if width is None or width > 3 * first else 2
+    told = _hung(printable(text, 2000), first=first, margin=margin, width=None if width is None else width - 1)
+    _tell(f"{styled(label, sys.stderr, bold=True, **style)} {told}")
 
 
 def forget(stream: TextIO | None) -> None:
@@ -136,8 +153,13 @@ def block(heads: Sequence[str], row: Sequence[str], *, width: int | None, paint:
 
 def output_width() -> int | None:
     """The columns of the terminal that standard output is; None where it is none: a pipe, a file."""
+    return terminal_width(sys.stdout)
+
+
+def terminal_width(stream: TextIO | None) -> int | None:
+    """The columns of the terminal that `stream` is; None where it is none: a pipe, a file."""
     try:
-        if sys.stdout is None or not sys.stdout.isatty():
+        if stream is None or not stream.isatty():
             return None
     except (OSError, ValueError):
         return None
@@ -207,6 +229,40 @@ def _wrapped(text: str, width: int | None) -> list[str]:
     if width is None:
         return [text]
     return textwrap.wrap(text, max(10, width), break_long_words=False, break_on_hyphens=False) or [text]
+
+
+def _hung(text: str, *, first: int, margin: int, width: int | None) -> str:
+    """`text` in lines of at most `width` columns: the first is `first` columns shorter, the others are indented by `margin`.
+
+    Words that are longer than a line are cut.
+    """
+    if width is None:
+        return text
+    width = max(width, first + 1, margin + 1)
+    shown: list[str] = []
+    left, is_fresh = width - first, True
+    for word in text.split():
+        taken = sum(map(_columns, word))
+        if not is_fresh:
+            if taken < left:
+                shown.append(" ")
+                left -= 1
+            else:
+                shown.append(f"\n{'':{margin}}")
+                left = width - margin
+        for character in word:
+            if _columns(character) > left:
+                shown.append(f"\n{'':{margin}}")
+                left = width - margin
+            shown.append(character)
+            left -= _columns(character)
+        is_fresh = False
+    return "".join(shown)
+
+
+def _columns(character: str) -> int:
+    """How many columns a character takes at most: some depend on the terminal."""
+    return 1 if character.isascii() or unicodedata.east_asian_width(character) in ("N", "Na", "H") else 2
 
 
 def _in_colour(stream: TextIO | None) -> bool:

@@ -51,8 +51,12 @@ _RESERVED = {
     "state": None,
 }
 #: What an endpoint's own query can't say, either: it would ask for more than the person is told of (RFC 9396, OpenID Connect Core
-#: section 5.5), or bind the code to a key that isn't ours (RFC 9449 section 10).
-_UNTOLD = ("authorization_details", "claims", "dpop_jkt")
+#: section 5.5), as another person or client (sections 3.1.2.1 and 7.2.1), or bind the code to a key that isn't ours (RFC 9449
+#: section 10). Nor any name with "scope" in it: `user_scope`, `optional_scope`, `include_granted_scopes`. `audience` stays:
+#: servers that don't know resource indicators are told by it what a token is for.
+_UNTOLD = ("authorization_details", "claims", "dpop_jkt", "id_token_hint", "registration")
+#: A percent sign that begins no escape: some servers have escapes of their own (%u0073).
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # An honest response has four parameters and a few of the server's own.
 _MAX_PARAMETERS = 64
 # Of a bare code: by RFC 6749 section 10.10 it can't be guessed, and people answer "y" or "hello" to anything that asks.
@@ -201,6 +205,8 @@ def _may_stay(part: str, taken: Collection[str]) -> bool:
     for piece in part.split(";"):  # some servers read it as "&"
         name, _, value = piece.partition("=")
         meaning = _meaning(name)
+        if "scope" in meaning or _STRAY_PERCENT.search(name):
+            return False
         # OpenID Connect Core section 3.1.2.1: `none` answers without showing anybody anything.
         if meaning in taken or (meaning == "prompt" and "none" in _decoded(value).casefold()):
             return False

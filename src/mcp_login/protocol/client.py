@@ -11,6 +11,7 @@ from mcp_login.errors import PolicyError
 from .uri import require_secure
 
 __all__ = [
+    "LATEST",
     "MAX_CREDENTIAL",
     "ClientInformation",
     "RegistrationMechanism",
@@ -21,6 +22,9 @@ __all__ = [
 #: The longest token, client id or client secret that a server may issue, in characters: it is kept in a keychain, and sent in
 #: a header, for which hardly a server takes a quarter of this.
 MAX_CREDENTIAL = 65_536
+
+#: Times in seconds since the epoch stay below this (a float holds whole seconds exactly, and no calendar goes that far).
+LATEST = 1e15
 
 #: How the client came to be known, in the order of preference of the specification (client registration).
 RegistrationMechanism = Literal["pre_registered", "metadata_document", "dynamic"]

@@ -6,7 +6,6 @@ Dynamic registration is RFC 7591; Client ID Metadata Document is draft-ietf-oaut
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from mcp_login.errors import InvalidResponse, IssuerMismatch, PolicyError, RegistrationErrorResponse
 
 from .client import (
+    LATEST,
     MAX_CREDENTIAL,
     ClientInformation,
     RegistrationMechanism,
@@ -309,9 +309,12 @@ def _credential(response: HttpResponse, data: dict[str, Any], name: str) -> str 
 
 
 def _expires_at(value: object) -> float | None:
-    """Seconds since the epoch; 0 means never (RFC 7591 section 3.2.1)."""
+    """Seconds since the epoch; 0 means never (RFC 7591 section 3.2.1).
+
+    So do times that no calendar knows: in other units, nanoseconds above all. The server says `invalid_client` if it meant less.
+    """
     try:
         seconds = float(value) if isinstance(value, (int, float, str)) else 0.0
     except (ValueError, OverflowError):
         return None
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
+    return seconds if 0 < seconds < LATEST else None

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, get_args
 
 from mcp_login.errors import PolicyError, StorageError, StorageUnreadable
-from mcp_login.protocol.client import ClientInformation, RegistrationMechanism, TokenEndpointAuthMethod
+from mcp_login.protocol.client import LATEST, ClientInformation, RegistrationMechanism, TokenEndpointAuthMethod
 from mcp_login.protocol.uri import origin, repr_without_queries
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ FORMAT = 1
 
 #: A stored text longer than this many characters is not one of ours.
 _LONGEST = 1 << 20
-
-#: Seconds since the epoch stay below this (a float holds whole seconds exactly, and no calendar goes that far).
-_LATEST = 1e15
 
 
 def record_key(server_url: str, account: str | None) -> str:
@@ -163,7 +160,7 @@ def _account(value: object) -> bool:
 
 
 def _seconds(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_LATEST < value < _LATEST
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -LATEST < value < LATEST
 
 
 def _scopes(value: object) -> bool:

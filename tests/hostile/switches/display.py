@@ -13,6 +13,7 @@ __all__ = [
     "ASCII_JSON",
     "CLEANED",
     "ESCAPED_MARKUP",
+    "HANGING_LINES",
     "KNOWN_BY_PAGE_TOO",
     "NETWORK_NAMES",
     "PUBLIC_SUFFIXES",
@@ -43,7 +44,7 @@ SHORTENED = Switch(
     tuple(
         (f"mcp_login.{module}.printable", _whole)
         # The last: what is loaded for the sake of the others takes it from there.
-        for module in ("browser.pages", "cli.failure", "protocol.error_response", "errors")
+        for module in ("browser.pages", "cli.screen", "protocol.error_response", "errors")
     ),
 )
 
@@ -62,6 +63,9 @@ class _AnyCharacters:
 #: JSON in ASCII.
 ASCII_JSON = Switch("JSON in ASCII", (("mcp_login.cli.output.json", _AnyCharacters),))
 
+
+#: What doesn't fit into a line goes on below its beginning.
+HANGING_LINES = Switch("hanging lines", (("mcp_login.cli.screen._hung", lambda text, **_: text),))
 
 #: Telling who asks for what.
 TOLD = Switch("the announcement", (("mcp_login.cli.login.announcement", lambda *_: None),))

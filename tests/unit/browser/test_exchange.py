@@ -89,7 +89,9 @@ def test_as_many_cookies_as_a_browser_keeps_are_left_out_and_not_many_more() -> 
 
 @given(
     st.lists(
-        st.sampled_from([b"Cookie: a", b"cookie:", b"Cookies: b", b"Cook", b" folded", b"\tc", b"x", b"\r\n", b"\n", b""]),
+        st.sampled_from(
+            [b"Cookie: a", b"cookie:", b"Cookies: b", b"Cook", b" folded", b"\tc", b"x", b"\r\n", b"\n", b""]
+        ),
         max_size=12,
     ),
     st.lists(st.integers(0, 80), max_size=6),

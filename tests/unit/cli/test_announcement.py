@@ -222,6 +222,12 @@ def test_many_scopes_stay_in_their_column_and_offline_access_is_told_among_them(
     assert all(line.startswith(" " * 14) for line in lines[5:-2])
 
 
+def test_a_long_scope_hides_none_behind_it() -> None:
+    shown = told(url_of(scopes=(*(f"https://scopes.example.com/{'x' * 300}{number}" for number in range(9)), "admin")))
+    assert "admin" in shown
+    assert "and more" not in shown
+
+
 def test_the_issuers_of_stored_logins_are_known() -> None:
     assert known_issuers() == set()
     Index().put(IndexEntry(SERVER, None, "file", ISSUER, SERVER, (), 0.0))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import click
 import pytest
 
 from mcp_login import errors
@@ -103,8 +104,9 @@ def test_every_command_explains_itself_with_examples_that_are_right(
         words = re.findall(r"mcp-login ((?:[\w-]+)(?: [^|>;)\"]+)?)", line)
         for arguments in words:
             name, *rest = shlex.split(arguments)
-            # Parsed, not run.
-            command_line.commands[name].make_context(name, rest)
+            # Parsed, not run. With the settings of the whole, as click keeps what it makes of them.
+            parent = click.Context(command_line, info_name="mcp-login", **command_line.context_settings)
+            command_line.commands[name].make_context(name, rest, parent=parent)
 
 
 def test_the_help_cuts_no_sentence_and_shows_no_formula(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import sys
+import unicodedata
 
+import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mcp_login.cli.screen import duration, fields, listing, output_width, show, show_warnings, table
+from mcp_login.cli.screen import duration, fields, listing, note, output_width, show, show_warnings, table
 
 __all__: list[str] = []
 
@@ -82,6 +87,35 @@ def test_colours_away_from_a_terminal_are_asked_for(
     assert ("\x1b[32mvalid" in shown) is coloured
     # The columns are where they are without colours.
     assert re.sub(r"\x1b\[\d+m", "", shown) == table(HEADS, ROWS)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@given(
+    text=st.text(st.sampled_from("ab  \N{CJK UNIFIED IDEOGRAPH-5BBD}\u2026e\u0301"), max_size=300),
+    columns=st.integers(12, 100),
+    label=st.sampled_from(["Error:", "Hint:", "Warning:"]),
+)
+def test_a_note_stays_behind_its_label_and_loses_no_word(text: str, columns: int, label: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        terminal = _Terminal()
+        patch.setattr("sys.stderr", terminal)
+        patch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+        note(label, text)
+    first, *rest = click.unstyle(terminal.getvalue()).removesuffix("\n").split("\n")
+    assert first.startswith(label)
+    assert all(line.startswith("  ") for line in rest)
+    for line in (first, *rest):
+        assert sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line) < max(columns, 13)
+    assert "".join([first, *rest]).replace(" ", "") == label + text.replace(" ", "")
+
+
+def test_a_note_away_from_a_terminal_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    note("Error:", "word " * 100)
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_standard_output_that_is_no_terminal_has_no_width(capsys: pytest.CaptureFixture[str]) -> None:

@@ -324,6 +324,7 @@ class TestRegistrationResponse:
         ("value", "expires_at"),
         [
             *((0, None), (None, None), ("0", None), (-1, None), ("soon", None), (10**400, None), ([], None)),
+            *((1.7e18, None), ("1e300", None), (999_999_999_999_999.0, 999_999_999_999_999.0)),
             *(("nan", None), ("inf", None), ("1893456000", 1893456000), (1893456000.5, 1893456000.5)),
         ],
         ids=lambda value: str(value)[:12],
