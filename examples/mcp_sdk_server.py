@@ -20,6 +20,7 @@ from mcp.server.auth.provider import (
 from mcp.server.auth.settings import AuthSettings, ClientRegistrationOptions, RevocationOptions
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
+from pydantic import AnyHttpUrl
 
 LIFETIME = 3600  # seconds
 
@@ -110,8 +111,8 @@ class Provider(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshToken,
 
 def build(port: int) -> MCPServer:
     settings = AuthSettings(
-        issuer_url=f"http://127.0.0.1:{port}",
-        resource_server_url=f"http://127.0.0.1:{port}/mcp",
+        issuer_url=AnyHttpUrl(f"http://127.0.0.1:{port}"),
+        resource_server_url=AnyHttpUrl(f"http://127.0.0.1:{port}/mcp"),
         client_registration_options=ClientRegistrationOptions(
             enabled=True, valid_scopes=["mcp"], default_scopes=["mcp"]
         ),

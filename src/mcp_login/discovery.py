@@ -189,8 +189,8 @@ def _check_issuer(issuer: str | None, listed: tuple[str, ...], server_url: str) 
             received=listed[0],
             url=server_url,
             reason=(
-                f"the client credentials belong to the issuer {issuer!r}, but this server now names {listed[0]!r}. "
-                "Check with the server's operator, then give client_id and issuer for the new one"
+                f"the client credentials are for the issuer {issuer!r}, but this server names {listed[0]!r}. Give issuer= "
+                "exactly as the server names it; if it has moved there, ask its operator for a client at the new one"
             ),
         )
 

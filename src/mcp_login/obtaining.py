@@ -68,9 +68,13 @@ def login_command(session: Session) -> str:
 
 
 def login_required(
-    session: Session, scopes: tuple[str, ...] = (), *, why: str = "this call never asks a person"
+    session: Session,
+    scopes: tuple[str, ...] = (),
+    *,
+    why: str = "this call never asks a person",
+    is_known: bool = False,
 ) -> LoginRequired:
-    """For a call that may not ask anybody, and `why`."""
+    """For a call that may not ask anybody, and `why`. `is_known`: the server said that it needs a login."""
     if session.storage.name == "memory":
         advice = (
             "This process keeps logins in memory, where no other can leave one: set MCP_LOGIN_STORAGE=file here and for "
@@ -78,8 +82,13 @@ def login_required(
         )
     else:
         advice = f"Log in with `{login_command(session)}` where there is a person"
+    said = (
+        f"{session.shown_url} needs a login, but"
+        if is_known
+        else f"There is no usable login at {session.shown_url}, and"
+    )
     return LoginRequired(
-        f"{session.shown_url} needs a login, but {why}. {advice}.",
+        f"{said} {why}. {advice}.",
         resource=session.server_url,
         scopes=dict.fromkeys((*session.scopes, *scopes)),
     )
@@ -98,14 +107,14 @@ class Obtaining:
 
         session = self._session
         if not demand.may_ask and not session.machine:
-            raise login_required(session, demand.scopes)
+            raise login_required(session, demand.scopes, is_known=demand.challenged)
         grant = session.grant()
         if grant.needs_person:
             if not demand.may_ask:
-                raise login_required(session, demand.scopes)
+                raise login_required(session, demand.scopes, is_known=demand.challenged)
             why = await self._why_nobody(grant)
             if why is not None:
-                raise login_required(session, demand.scopes, why=why)
+                raise login_required(session, demand.scopes, why=why, is_known=demand.challenged)
         history = _History(session)
         if not demand.explicit:
             history.check()
@@ -222,6 +231,7 @@ class _History:
         if sum(0 <= now - asked < BUDGET_SECONDS for asked in past.asked) >= BUDGET:
             raise login_required(
                 self._session,
+                is_known=True,
                 why=f"a person was asked {BUDGET} times within {BUDGET_SECONDS / 60:g} minutes, and the server still refuses",
             )
 

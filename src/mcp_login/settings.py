@@ -73,7 +73,7 @@ def open_session(server_url: ServerUrl, **options: Unpack[SessionOptions]) -> Se
     scopes = options.get("scopes")
     limit = options.get("callback_timeout", 300.0)
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
-        raise ValueError("callback_timeout is a number of seconds above zero")
+        raise ValueError("callback_timeout is a number of seconds above zero.")
     grant = options.get("grant")
     storage = options.get("storage")
     surroundings = stand_in()
@@ -118,7 +118,7 @@ def _scopes(scopes: str | Sequence[str] | None) -> tuple[str, ...]:
     sent = parse_scope(tuple(given))
     if len(sent) < len(given):
         _log.warning(
-            "%d of the %d scopes that you gave are not asked for. A scope is ASCII without quotation marks and backslashes "
+            "Of the scopes that you gave, %d of %d are not asked for. A scope is ASCII without quotation marks and backslashes "
             "(RFC 6749 section 3.3); of more than %d, or %d characters, the first ones are sent.",
             len(given) - len(sent),
             len(given),

@@ -266,7 +266,7 @@ def test_scopes_of_the_callers_own_that_are_not_sent_are_told(
         credentials = mcp_login.sync.login(server.url, scopes=scopes, **login.options)
         [warning] = [record.getMessage() for record in caplog.records if "scopes that you gave" in record.getMessage()]
         given = len(" ".join(scopes).split())
-        assert warning.startswith(f"{given - sent} of the {given} scopes that you gave are not asked for.")
+        assert warning.startswith(f"Of the scopes that you gave, {given - sent} of {given} are not asked for.")
         assert len(credentials.scopes) == sent
     assert login.windows == 1
 

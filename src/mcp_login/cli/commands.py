@@ -197,7 +197,7 @@ def status(**options: Any) -> int:
 
 @command_line.command(
     examples=[
-        ("In a request", f'curl -H "Authorization: Bearer $(mcp-login token {_SERVER})" {_SERVER}'),
+        ("In a request", f'curl -i -H "Authorization: Bearer $(mcp-login token {_SERVER})" {_SERVER}'),
         ("For a program that reads it from its environment", f'TOKEN="$(mcp-login token {_SERVER})" my-agent'),
         ("One that is good for another ten minutes", f"mcp-login token {_SERVER} --min-valid-for 600"),
         ("With its expiry", f"mcp-login token {_SERVER} --json | jq -r .expires_at"),

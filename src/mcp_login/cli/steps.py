@@ -7,7 +7,7 @@ import sys
 import textwrap
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -225,8 +225,10 @@ class Steps:
         over = threading.Event()
 
         def follow() -> None:
-            while not over.wait(LOOK):
-                self._catch_up()
+            # Whoever reads this has gone, say: the command itself will notice.
+            with suppress(OSError):
+                while not over.wait(LOOK):
+                    self._catch_up()
 
         thread = threading.Thread(target=follow, name="mcp-login demo", daemon=True)
         thread.start()

@@ -105,7 +105,11 @@ def elsewhere(url: str, *, account: str | None, storage: Storage, error: Storage
     failure = failure_of(error)
     others = other_logins(url, account, storage.name)
     if others is not None:
-        failure.hint = others if failure.hint is None else f"{others} {failure.hint}"
+        more = failure.hint
+        if "--storage file" in others:
+            # How to keep a login there is no question any more, only how to find it.
+            more = "With `export MCP_LOGIN_STORAGE=file` later commands and programs find it there."
+        failure.hint = others if more is None else f"{others} {more}"
     return failure
 
 

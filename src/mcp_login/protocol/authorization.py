@@ -371,4 +371,4 @@ def _invalid(request: AuthorizationRequest, reason: str) -> InvalidResponse:
 
 def _unusable(request: AuthorizationRequest, reason: str) -> InvalidResponse:
     words = f"what was pasted can't be used: {reason}"
-    return InvalidResponse(words, url=request.redirect_uri, message=f"{words[0].upper()}{words[1:]}")
+    return InvalidResponse(words, url=request.redirect_uri, message=f"{words[0].upper()}{words[1:]}.")
