@@ -210,7 +210,7 @@ class _History:
     # One for the process.
     _all: ClassVar[dict[tuple[Hashable, str], _Past]] = {}
     #: Of how many logins the past is kept.
-    _MOST = 100
+    _MOST: ClassVar[int] = 100
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -133,7 +133,7 @@ class WithoutCookies:
 
     def __init__(self) -> None:
         #: How many bytes were left out.
-        self.dropped = 0
+        self.dropped: int = 0
         #: The beginning of a line, while it may still become either.
         self._start = b""
         #: Whether the line that goes on, or the one before it, is left out; None: what the line is shows in its beginning.
