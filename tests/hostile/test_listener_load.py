@@ -84,49 +84,37 @@ def _is_closed(peer: socket.socket) -> bool:
         return True
 
 
-@attack("RFC 6585 section 5; our own limit", HEAD_LIMIT)
-def test_a_head_without_an_end_is_not_kept(login: OpenLogin) -> None:
+def _taken(login: OpenLogin, beginning: str, part: bytes) -> int:
+    """How many bytes of `part`, again and again, the listener takes; what is on its way counts, too: some MiB."""
     taken = 0
-    with limited(memory=16 << 20), socket.create_connection(("127.0.0.1", login.port), timeout=5) as peer:
-        peer.sendall(f"GET /callback HTTP/1.1\r\nHost: {login.authority}\r\nX: ".encode())
-        part = b"x" * 65536
+    with socket.create_connection(("127.0.0.1", login.port), timeout=5) as peer:
+        peer.sendall(beginning.encode())
         with contextlib.suppress(OSError):
             while taken < 64 << 20:
                 peer.sendall(part)
                 taken += len(part)
-    # What is on its way lies with the operating system: some MiB.
+    return taken
+
+
+@attack("RFC 6585 section 5; our own limit", HEAD_LIMIT)
+def test_a_head_without_an_end_is_not_kept(login: OpenLogin) -> None:
+    with limited(memory=16 << 20):
+        taken = _taken(login, f"GET /callback HTTP/1.1\r\nHost: {login.authority}\r\nX: ", b"x" * 65536)
     refute(taken > 32 << 20, f"{taken >> 20} MiB were taken of one line")
     login.ends_well()
 
 
 @attack("RFC 9112 section 9.6; our own limit", DISCARD_LIMIT)
 def test_a_body_without_an_end_is_not_listened_to(login: OpenLogin) -> None:
-    taken = 0
-    with socket.create_connection(("127.0.0.1", login.port), timeout=5) as peer:
-        peer.sendall(
-            f"POST /callback HTTP/1.1\r\nHost: {login.authority}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-        )
-        part = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-        with contextlib.suppress(OSError):
-            while taken < 64 << 20:
-                peer.sendall(part)
-                taken += len(part)
-    # What is on its way lies with the operating system: some MiB.
+    head = f"POST /callback HTTP/1.1\r\nHost: {login.authority}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    taken = _taken(login, head, b"10000\r\n" + b"x" * 65536 + b"\r\n")
     refute(taken > 32 << 20, f"{taken >> 20} MiB were taken of a body that nobody wants")
     login.ends_well()
 
 
 @attack("RFC 6585 section 5; our own limit", COOKIE_LIMIT)
 def test_cookies_without_an_end_are_not_listened_to(login: OpenLogin) -> None:
-    taken = 0
-    with socket.create_connection(("127.0.0.1", login.port), timeout=5) as peer:
-        peer.sendall(f"GET /callback HTTP/1.1\r\nHost: {login.authority}\r\nCookie: ".encode())
-        part = b"x" * 65536
-        with contextlib.suppress(OSError):
-            while taken < 64 << 20:
-                peer.sendall(part)
-                taken += len(part)
-    # What is on its way lies with the operating system: some MiB.
+    taken = _taken(login, f"GET /callback HTTP/1.1\r\nHost: {login.authority}\r\nCookie: ", b"x" * 65536)
     refute(taken > 32 << 20, f"{taken >> 20} MiB were taken of cookies that nobody wants")
     login.ends_well()
 

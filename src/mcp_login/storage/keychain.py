@@ -55,7 +55,10 @@ class KeychainStorage:
     @property
     def place(self) -> Hashable:
         """Equal for all objects that keep the same logins."""
-        return self.name, self._backend
+        # A backend may define equality without a hash.
+        return self.name, self._backend if self._backend is None or isinstance(self._backend, str) else id(
+            self._backend
+        )
 
     def load_now(self, key: str, timeout: float) -> str | None:
         """`Storage.load` from any thread, in a thread of its own. Raises `TimeoutError` after `timeout` seconds.
